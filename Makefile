@@ -1,0 +1,50 @@
+# Every target makes .venv when it is missing and installs again only when pyproject.toml changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+STUDY ?= study
+# One thread per process: sweeps and the two-process tests bring their own parallelism.
+export OMP_NUM_THREADS := 1
+export MPLBACKEND := Agg
+
+.PHONY: help study study-quick test check format clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(STAMP)
+
+study: $(STAMP) ## Sweep, fit, predict, compare, report: a verdict on real images in $(STUDY)/
+	$(BIN)/python -m surrogate.study --out $(STUDY)
+
+study-quick: $(STAMP) ## The same in under a minute, with fewer trials
+	$(BIN)/python -m surrogate.study --out $(STUDY)-quick --quick
+
+test: $(DEV_STAMP) ## Every test that needs no accelerator
+	$(BIN)/python -m pytest
+
+check: $(DEV_STAMP) ## Lint, types and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not slow'
+
+format: $(DEV_STAMP) ## Format the code in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment and all caches (never a study's records)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -1,0 +1,86 @@
+"""The networks by name: multilayer perceptron, small convolutional network, ResNet-50.
+
+Surrogate sweeps and the full-scale trainer build the same networks here.
+"""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from models_of_scaling.errors import InputError
+
+ImageShape = tuple[int, int, int]
+
+
+def _mlp(image_shape: ImageShape, num_classes: int, *, width: int = 32) -> nn.Module:
+    """One hidden layer of ReLU units."""
+    channels, height, w = image_shape
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * height * w, width),
+        nn.ReLU(),
+        nn.Linear(width, num_classes),
+    )
+
+
+def _small_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """Two 3x3 convolutions with max pooling and a linear head; after LeCun et al. 1998."""
+    channels, height, width = image_shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * (height // 4) * (width // 4), num_classes),
+    )
+
+
+def _resnet50(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """ResNet-50 v1.5 (stride in the 3x3 convolution), He et al. 2015, as torchvision has it."""
+    from torchvision.models import resnet50  # noqa: PLC0415 - seconds of import, for one name only
+
+    if image_shape[0] != 3:
+        raise InputError(f"model resnet50 wants 3 channels, the data have {image_shape[0]}")
+    network: nn.Module = resnet50(weights=None, num_classes=num_classes)
+    return network
+
+
+NETWORKS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
+    "mlp": _mlp,
+    "mlp_wide": functools.partial(_mlp, width=128),
+    "small_cnn": _small_cnn,
+    "resnet50": _resnet50,
+}
+
+
+def build_network(name: str, *, image_shape: ImageShape, num_classes: int, seed: int) -> nn.Module:
+    """Return a freshly initialised network; the weights depend on the arguments only.
+
+    Args:
+        name: a key of `NETWORKS`.
+        image_shape: channels, height, width.
+        num_classes: outputs.
+        seed: of the initialisation; the caller's random state is left as it was.
+
+    Returns:
+        The network, float32, on the CPU, in training mode.
+
+    Raises:
+        InputError: where the name is unknown or the network can't take the images.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"model {name!r} is not one of {', '.join(NETWORKS)}")
+    # torch's initialisers read the global generator only: fork it.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[name](image_shape, num_classes)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,1 @@
+"""Models of how training steps depend on batch size; importable without torch."""
