@@ -13,7 +13,7 @@ MAY_NOT_IMPORT = {
     "models_of_scaling": {"torch", "torchvision", "lightning", "fullscale", "surrogate"},
     "fullscale": {"surrogate"},
 }
-# Modules of fullscale and what they may not load (../HOUSE: light edges for thousands of processes).
+# Light edges, so that thousands of processes start quickly (docs/architecture.md).
 STANDARD_LIBRARY_AND_NUMPY = ("batch_layout.py", "durations.py", "schedules.py")
 MAY_IMPORT_LIGHTNING = ("fit.py", "cli.py", "module.py", "callbacks/*.py", "data/modules.py")
 FILE_NAMES_THAT_SAY_NOTHING = {"utils", "helpers", "common", "misc"}
@@ -27,7 +27,7 @@ def python_files(package: str) -> list[Path]:
 def imported_modules(path: Path) -> set[str]:
     """Every module a file names in an import, lazy ones too."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -104,8 +104,7 @@ def test_the_surrogate_uses_the_lightning_free_parts_of_fullscale_only():
 )
 def test_importing_a_light_module_loads_nothing_heavy(module, heavy):
     code = (
-        f"import sys, {module}; "
-        f"print(*sorted(set({heavy!r}.split()) & set(sys.modules)), end='')"
+        f"import sys, {module}; print(*sorted(set({heavy!r}.split()) & set(sys.modules)), end='')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
@@ -114,7 +113,7 @@ def test_importing_a_light_module_loads_nothing_heavy(module, heavy):
 @pytest.mark.parametrize("package", PACKAGES)
 def test_files_are_short_named_for_a_thing_and_say_what_room_they_are(package):
     for path in python_files(package):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= HARD_LIMIT_LINES, path
         assert path.stem.strip("_") not in FILE_NAMES_THAT_SAY_NOTHING, path
         assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
@@ -123,7 +122,7 @@ def test_files_are_short_named_for_a_thing_and_say_what_room_they_are(package):
 @pytest.mark.parametrize("package", PACKAGES)
 def test_an_init_holds_a_docstring_and_nothing_else(package):
     for path in (ROOT / package).rglob("__init__.py"):
-        body = ast.parse(path.read_text()).body[1:]
+        body = ast.parse(path.read_text(encoding="utf-8")).body[1:]
         # The exception installs the torchvision guard: two statements (fullscale/__init__.py).
         allowed = 2 if path == ROOT / "fullscale" / "__init__.py" else 0
         assert len(body) <= allowed, path
@@ -133,7 +132,7 @@ def test_an_init_holds_a_docstring_and_nothing_else(package):
     "path", ["models_of_scaling/__main__.py", "fullscale/fit.py", "surrogate/sweep.py"]
 )
 def test_an_entry_point_parses_calls_and_writes_within_60_lines(path):
-    assert len((ROOT / path).read_text().splitlines()) <= 60
+    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= 60
 
 
 def test_reference_twins_are_imported_by_tests_only():

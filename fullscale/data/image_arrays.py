@@ -1,4 +1,4 @@
-"""A data set that fits into memory: arrays of images and labels, split for training and validation."""
+"""A data set in memory: arrays of images and labels, split for training and validation."""
 
 from dataclasses import dataclass
 

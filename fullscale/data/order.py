@@ -1,10 +1,10 @@
 """The order of training examples: a function of (seed, epoch, position) and of nothing else.
 
 A run reads one endless stream: epoch 0's permutation of the training set, then epoch 1's, and so
-on. Optimizer step t of a run with batch size B reads positions t B ... (t + 1) B - 1, on one process
-or on 512; a batch that does not divide the training set runs over an epoch's end, so every batch
-size is legal and the whole set is one exact step. The trainer and the surrogate sweeps read the
-same stream.
+on. Optimizer step t of a run with batch size B reads positions t B ... (t + 1) B - 1, on one
+process or on 512; a batch that does not divide the training set runs over an epoch's end, so every
+batch size is legal and the whole set is one exact step. The trainer and the surrogate sweeps read
+the same stream.
 """
 
 import functools
