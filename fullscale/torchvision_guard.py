@@ -30,11 +30,11 @@ def _declare_missing_operators(package: Path) -> None:
 
     try:
         for library in package.glob("_C*.so"):
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
     except OSError:
-        fragment = torch.library.Library("torchvision", "FRAGMENT")
+        fragment = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS:
-            fragment.define(schema)
+            fragment.define(schema)  # type: ignore[no-untyped-call]
         _fragments.append(fragment)
 
 

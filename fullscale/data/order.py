@@ -12,8 +12,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-# Permutations kept in memory; a batch touches one or two, and a population a few at a time.
-_CACHED_EPOCHS = 64
+# Permutations kept in memory: a run touches one or two, a population as many as it has seeds. Of
+# ImageNet each takes 10 MB.
+_CACHED_EPOCHS = 8
 
 
 @functools.lru_cache(maxsize=_CACHED_EPOCHS)
@@ -49,9 +50,10 @@ def stream_indices(*, seed: int, num_examples: int, start: int, stop: int) -> ND
     >>> sorted(whole_set.tolist())
     [0, 1, 2, 3, 4]
     """
-    first_epoch, last_epoch = start // num_examples, max(start, stop - 1) // num_examples
-    stretch = [
-        epoch_permutation(seed, epoch, num_examples) for epoch in range(first_epoch, last_epoch + 1)
-    ]
-    offset = first_epoch * num_examples
-    return np.concatenate(stretch)[start - offset : stop - offset]
+    pieces = []
+    while start < stop:
+        epoch, first = divmod(start, num_examples)
+        count = min(stop - start, num_examples - first)
+        pieces.append(epoch_permutation(seed, epoch, num_examples)[first : first + count])
+        start += count
+    return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)

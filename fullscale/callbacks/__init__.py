@@ -1,0 +1,1 @@
+"""Lightning callbacks: what watches a run, stops it and records it."""

@@ -1,0 +1,177 @@
+"""Writes one row of the trial table, on every way out of training."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from fullscale.models import count_parameters
+from fullscale.module import Classifier, Evaluation
+from models_of_scaling.errors import InputError
+from models_of_scaling.provenance import Provenance, collect_provenance
+from models_of_scaling.trials import Trial, write_trials
+
+
+class RecordError(RuntimeError):
+    """The trial could not be written; the message is one line."""
+
+
+class RecordTrial(Callback):
+    """Collects the evaluations and writes the trial when training ends, however it ends.
+
+    Rank zero writes. `--trainer.fast_dev_run` is a check of the code, not a trial: nothing is
+    written then.
+    """
+
+    def __init__(self, *, folder: Path = Path("runs/trials"), study: str = "fullscale") -> None:
+        """Say where to.
+
+        Args:
+            folder: of the trial table; made when the trial is written.
+            study: the search that the trial belongs to.
+        """
+        self._folder = folder
+        self._study = study
+        self._curve: list[Evaluation] = []
+        self._start: float | None = None
+        self._provenance: Provenance | None = None
+        self._written = False
+        self.path: Path | None = None
+
+    def prepare_run(self, trainer: Trainer) -> None:
+        """Make the folder and try to write into it, before hours are spent.
+
+        Args:
+            trainer: rank zero's one tries.
+
+        Raises:
+            InputError: where the folder can't be written.
+        """
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise InputError(f"--record.folder {self._folder} can't be written: {error}") from error
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        assert isinstance(pl_module, Classifier)
+        self._provenance = collect_provenance(device=_device(trainer))
+        self._start = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the evaluation."""
+        assert isinstance(pl_module, Classifier)
+        if pl_module.evaluation is not None and not trainer.sanity_checking:
+            self._curve.append(pl_module.evaluation)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write, after a run that came to its end."""
+        assert isinstance(pl_module, Classifier)
+        if (
+            pl_module.status == "not_reached"
+            and trainer.global_step < pl_module.data.plan.stop_steps
+        ):
+            # Another callback, a time limit for example, ended the run before its plan did.
+            pl_module.status = "interrupted"
+        self._write(trainer, pl_module)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Write what there is; the exception goes on whatever happens here."""
+        assert isinstance(pl_module, Classifier)
+        if self._start is None or self._written:
+            return
+        pl_module.status = "interrupted"
+        try:
+            self._write(trainer, pl_module)
+        except Exception as second:  # noqa: BLE001 - the first error is the one to be seen
+            print(f"warning: {second}", file=sys.stderr)
+
+    def _write(self, trainer: Trainer, module: Classifier) -> None:
+        self._written = True
+        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+            return
+        try:
+            self.path = write_trials(self._folder, [self._trial(trainer, module)])
+        except OSError as error:
+            raise RecordError(f"the trial was not recorded: {error}") from error
+
+    def _trial(self, trainer: Trainer, module: Classifier) -> Trial:
+        assert self._start is not None
+        assert self._provenance is not None
+        data, layout = module.data, module.data.plan.layout
+        return Trial(
+            study=self._study,
+            workload=f"{data.dataset}_{module.name}",
+            dataset=data.dataset,
+            num_train_examples=data.plan.num_train_examples,
+            model=module.name,
+            num_parameters=count_parameters(module.network),
+            optimizer=module.rule.name,
+            hyper_parameters=_hyper_parameters(module),
+            settings=_settings(trainer, module),
+            batch_size=layout.global_batch_size,
+            seed=data.seed,
+            target=str(module.target),
+            status=module.status,
+            steps=trainer.global_step,
+            examples=trainer.global_step * layout.global_batch_size,
+            wall_time_s=time.perf_counter() - self._start,
+            curve_steps=[point.steps for point in self._curve],
+            curve_train_loss=[point.train_loss for point in self._curve],
+            curve_validation_loss=[point.validation_loss for point in self._curve],
+            curve_validation_accuracy=[point.validation_accuracy for point in self._curve],
+            commit=self._provenance.commit,
+            dirty=self._provenance.dirty,
+            versions=self._provenance.versions,
+            device=self._provenance.device,
+            start_time=self._provenance.start_time,
+        )
+
+
+def _hyper_parameters(module: Classifier) -> dict[str, float]:
+    schedule = module.schedule
+    return {
+        "learning_rate": module.learning_rate,
+        **module.numbers,
+        "warmup_steps": float(schedule.warmup_steps),
+        "num_train_steps": float(schedule.num_train_steps),
+        "decay_power": schedule.decay_power,
+        "end_learning_rate": schedule.end_factor * module.learning_rate,
+        "label_smoothing": module.label_smoothing,
+    }
+
+
+def _settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
+    """Choices that are words; nothing about the hardware, so that the trial's name has none."""
+    settings: dict[str, Any] = {
+        "schedule": "warmup_polynomial",
+        "train_duration": module.train_duration,
+        "warmup": module.warmup,
+        "evaluate_every": module.data.evaluate_every,
+        "precision": trainer.precision,
+        # Not an evaluation of its own over the training set, as in the sweeps.
+        "train_loss": "running mean since the evaluation before",
+    }
+    if trainer.limit_val_batches != 1.0:
+        settings["limit_val_batches"] = trainer.limit_val_batches
+    return {name: str(value) for name, value in settings.items()}
+
+
+def _device(trainer: Trainer) -> str:
+    """Describe what computes, for example `x86_64, 2 cores; 2 processes`."""
+    if trainer.strategy.root_device.type == "cuda":
+        import torch  # the name of a GPU is torch's to know
+
+        name = torch.cuda.get_device_name(trainer.strategy.root_device)
+    else:
+        name = collect_provenance().device
+    return f"{name}; {trainer.num_nodes} nodes x {trainer.num_devices} processes"

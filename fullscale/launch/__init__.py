@@ -1,0 +1,1 @@
+"""How the processes of a run are started: the check before anything is imported."""
