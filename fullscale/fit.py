@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from fullscale.launch.cluster_environment import check_cluster, speaks_for_node
-from models_of_scaling.errors import EXIT_INPUT, InputError, run_command
-
-EXIT_INTERRUPTED = 130  # as `run_command` has it
+from models_of_scaling.command_line import EXIT_INPUT, EXIT_INTERRUPTED, run_command
+from models_of_scaling.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

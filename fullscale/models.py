@@ -42,7 +42,7 @@ def _small_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
 
 def _resnet50(image_shape: ImageShape, num_classes: int) -> nn.Module:
     """ResNet-50 v1.5 (stride in the 3x3 convolution), He et al. 2015, as torchvision has it."""
-    from torchvision.models import resnet50  # noqa: PLC0415 - seconds of import, for one name only
+    from torchvision.models import resnet50
 
     if image_shape[0] != 3:
         raise InputError(f"model resnet50 wants 3 channels, the data have {image_shape[0]}")

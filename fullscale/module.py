@@ -168,7 +168,7 @@ class Classifier(LightningModule):
         """Put the running sums on the device."""
         self._weighted_loss = torch.zeros((), device=self.device, dtype=torch.float64)
 
-    def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> int | None:  # noqa: ARG002
+    def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> int | None:
         """Leave the run, without another evaluation, where it has no future."""
         return -1 if self.status in {"diverged", "interrupted"} else None
 

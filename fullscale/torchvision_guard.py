@@ -26,7 +26,7 @@ _fragments: list[object] = []
 
 def _declare_missing_operators(package: Path) -> None:
     """Declare the schemas that torchvision's import asks for, where its library can't be loaded."""
-    import torch  # noqa: PLC0415 - importing fullscale must not load torch
+    import torch
 
     try:
         for library in package.glob("_C*.so"):

@@ -7,7 +7,6 @@ kept whole, so that any target can be asked of a stored trial afterwards
 
 import hashlib
 import json
-import os
 import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -203,8 +203,6 @@ def table_to_trials(table: pa.Table) -> list[Trial]:
 def write_trials(folder: Path, trials: Sequence[Trial], *, name: str | None = None) -> Path:
     """Write one parquet file of trials; a reader never sees half of it.
 
-    The file is written under a temporary name, flushed to the disk and renamed.
-
     Args:
         folder: made when missing.
         trials: at least one.
@@ -219,28 +217,10 @@ def write_trials(folder: Path, trials: Sequence[Trial], *, name: str | None = No
     """
     if not trials:
         raise ValueError("no trials to write")
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name or 'trials-' + secrets.token_hex(8)}.parquet"
-    scratch = folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
-    try:
-        with scratch.open("wb") as stream:
-            pq.write_table(trials_to_table(trials), stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-        _flush_folder(folder)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with whole_file(path) as stream:
+        pq.write_table(trials_to_table(trials), stream, compression="zstd")
     return path
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flush the folder's entry too, or a power cut could forget the rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def is_trial_file(path: Path) -> bool:

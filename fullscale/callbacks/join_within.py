@@ -76,7 +76,7 @@ class JoinWithin(Callback):
                     ) from error
             time.sleep(0.1)
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """All are here: collectives get torch's own time limit."""
         self._joined = True
         if torch.distributed.is_initialized():

@@ -27,7 +27,7 @@ class StopOnSignal(Callback):
         """Take the signals over, also from Lightning."""
         assert isinstance(pl_module, Classifier)
 
-        def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        def note(number: int, frame: FrameType | None) -> None:
             if pl_module.stop_signal:
                 if number == signal.SIGINT:
                     raise KeyboardInterrupt
@@ -45,7 +45,7 @@ class StopOnSignal(Callback):
         """Give the signals back after an error: Lightning skips `teardown` then."""
         self._restore()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
         self._restore()
 

@@ -76,7 +76,7 @@ class ArraySource:
             torch.from_numpy(arrays.validation_labels),
         )
 
-    def train_batch(self, indices: Indices, positions: Sequence[int]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def train_batch(self, indices: Indices, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return training examples, as `ImageSource` says; positions change nothing."""
         rows = torch.from_numpy(indices)
         return self._train[0][rows], self._train[1][rows]

@@ -1,0 +1,95 @@
+"""What a fit can't tell, and which runs would: a result code and sentences."""
+
+import math
+
+import numpy as np
+
+from models_of_scaling.fit_record import FitCode, FittedLaw
+from models_of_scaling.intervals import Interval
+from models_of_scaling.measurements import Measurements
+from models_of_scaling.wording import batch_sizes_in_words, number_in_words
+
+# Wider than this the critical batch size is not an answer that a cluster can be bought on.
+_WIDEST_IDENTIFIED = 10.0
+
+
+def fit_code(best: FittedLaw, critical: Interval) -> FitCode:
+    """Return the result code.
+
+    Args:
+        best: the best law.
+        critical: B_crit with its interval over all laws.
+
+    Returns:
+        "not_identified" where an end of B_crit is open or the ends are 10x apart.
+    """
+    if not best.converged:
+        return "not_converged"
+    if not critical.is_bounded or critical.high > _WIDEST_IDENTIFIED * critical.low:
+        return "not_identified"
+    return "converged"
+
+
+def advice_for(code: FitCode, critical: Interval, fitted: Measurements) -> tuple[str, ...]:
+    """Say what is not known and what to run next.
+
+    Args:
+        code: of the fit.
+        critical: B_crit with its interval over all laws.
+        fitted: the rows.
+
+    Returns:
+        Sentences; none where nothing is amiss.
+    """
+    sentences = []
+    smallest, largest = int(fitted.batch_size.min()), int(fitted.batch_size.max())
+    if code == "not_converged":
+        sentences.append(
+            "The fit did not converge: look at the rows for outliers before using any number here."
+        )
+    if code == "not_identified" and critical.high > largest:
+        known = (
+            f"B_crit is only known to exceed {number_in_words(critical.low)}"
+            if critical.low > 0
+            else "B_crit is not known at all"
+        )
+        if math.isfinite(critical.high) and critical.low > 0:
+            known = (
+                f"B_crit is only known to lie in {number_in_words(critical.low)} .. "
+                f"{number_in_words(critical.high)}"
+            )
+        sentences.append(
+            f"No batch size above {largest:,} was fitted; {known}. "
+            f"Measure at {2 * largest:,} and {4 * largest:,} next."
+        )
+    if code == "not_identified" and critical.low < smallest:
+        smaller = [size for size in (smallest // 2, smallest // 4) if size >= 1]
+        sentences.append(
+            f"No batch size below {smallest:,} was fitted that is small enough to show perfect "
+            f"scaling; B_crit is only known to be below {number_in_words(critical.high)}."
+            + (f" Measure at {batch_sizes_in_words(smaller)} next." if smaller else "")
+        )
+    if code == "not_identified" and smallest <= critical.low and critical.high <= largest:
+        sentences.append(
+            "The rows scatter too much to place B_crit: repeat each batch size with more seeds."
+        )
+    sentences += _unreached(fitted)
+    if fitted.source.from_search:
+        sizes = [size for size in fitted.source.from_search if size <= largest]
+        sentences.append(
+            f"Nobody repeated the best of the search at batch size {batch_sizes_in_words(sizes)}: "
+            "the fewest steps of a search are too few on average. Repeat the best with fresh seeds."
+        )
+    return tuple(sentences)
+
+
+def _unreached(fitted: Measurements) -> list[str]:
+    """Name the batch sizes where no row reached the target."""
+    sizes = np.unique(fitted.batch_size)
+    never = [int(size) for size in sizes if not fitted.reached[fitted.batch_size == size].any()]
+    if not never:
+        return []
+    return [
+        f"No row reached the target at batch size {batch_sizes_in_words(never)}: "
+        "it enters as 'more steps than were done'. Run it longer."
+    ]

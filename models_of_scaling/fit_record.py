@@ -1,0 +1,295 @@
+"""The record of a fit, `fit.json`: enough for predict, limit and report without the table.
+
+An infinite end of an interval is written as null, so that the file is strict JSON.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+
+from models_of_scaling.atomic_write import whole_file
+from models_of_scaling.errors import InputError
+from models_of_scaling.intervals import Interval
+from models_of_scaling.laws import LAW_NAMES, LawName
+from models_of_scaling.quantities import Floats, steps_of_power_with_floor
+
+SCHEMA_VERSION: Final = 1
+_FORMAT: Final = "batch-size-limit fit"
+
+FitCode = Literal["converged", "not_identified", "not_converged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRows:
+    """Rows as they were measured, one entry each; `steps_high` is inf where not reached.
+
+    Attributes:
+        batch_size: examples per step.
+        steps: steps to target, or the steps done without reaching it.
+        steps_low: not yet reached by here.
+        steps_high: reached by here.
+        reached: whether the target was reached.
+    """
+
+    batch_size: tuple[int, ...]
+    steps: tuple[float, ...]
+    steps_low: tuple[float, ...]
+    steps_high: tuple[float, ...]
+    reached: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the columns have one length."""
+        lengths = {len(getattr(self, column.name)) for column in dataclasses.fields(self)}
+        if len(lengths) != 1:
+            raise ValueError(f"columns of different lengths {sorted(lengths)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedLaw:
+    """One law's fit.
+
+    Attributes:
+        name: of the law.
+        weight: its share in predictions; the laws' weights sum to 1.
+        parameters: natural parameters with intervals of this law alone; B_crit is inf (or 0)
+            where the rows can't tell it from infinite (or 0).
+        point: natural parameters of the point fit, always finite, to compute with.
+        noise: of one study's estimate at one batch size, in logs (0.05 is about 5 %).
+        converged: whether the point fit did.
+        share_converged: of the replicates.
+        held_out_error: root mean squared log error at held-out larger batch sizes, or None.
+        num_held_out: batch sizes held out for it.
+        aicc: Akaike's criterion, or None where not defined.
+        log_likelihood: at the maximum.
+        replicates: natural parameters of each replicate, and its "noise"; columns of one length.
+    """
+
+    name: LawName
+    weight: float
+    parameters: dict[str, Interval]
+    point: dict[str, float]
+    noise: float
+    converged: bool
+    share_converged: float
+    held_out_error: float | None
+    num_held_out: int
+    aicc: float | None
+    log_likelihood: float
+    replicates: dict[str, tuple[float, ...]]
+
+    def steps(self, batch_size: float) -> float:
+        """Return the point fit's S(B), steps."""
+        return float(_steps(batch_size, self.point))
+
+    def replicate_steps(self, batch_size: float) -> Floats:
+        """Return S(B) of each replicate, steps, without the noise of a measurement."""
+        columns = {name: np.array(column) for name, column in self.replicates.items()}
+        return _steps(batch_size, columns)
+
+    def exponents(self) -> Floats:
+        """Return alpha of each replicate; 1 for the hyperbola."""
+        count = len(self.replicates["min_steps"])
+        return np.array(self.replicates.get("exponent", (1.0,) * count))
+
+
+def _steps(batch_size: float, values: Mapping[str, Any]) -> Floats:
+    return steps_of_power_with_floor(
+        batch_size,
+        min_steps=values["min_steps"],
+        critical_batch_size=values["critical_batch_size"],
+        exponent=values.get("exponent", 1.0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitRecord:
+    """What a fit found, from what, and how.
+
+    Attributes:
+        source: path, kind ("table" or "trials"), sha256, num_rows, num_diverged and from_search
+            of the table, as `measurements.TableSource` has them.
+        workload: "" where the table has no such column.
+        optimizer: "" where the table does not say.
+        target: "" where the table does not say.
+        num_train_examples: size of the training set, or None.
+        law: the best law's name.
+        laws: all laws that were fitted, the simpler first.
+        code: "converged", "not_identified" (B_crit is not bounded by these rows) or
+            "not_converged".
+        advice: sentences: what is not known and what to run next.
+        level: of the intervals in this record.
+        num_replicates: that were fitted; the record keeps at most 400 of them per law.
+        seed: of the replicates.
+        critical_batch_size: B_crit with the interval over all laws.
+        min_steps: S_min with the interval over all laws.
+        measured: the rows that were fitted.
+        held_out: rows that the fit did not see.
+        holdout_above: batch sizes above it were held out, or None.
+        provenance: commit, dirty, versions, device and start_time of the fit.
+    """
+
+    source: dict[str, Any]
+    workload: str
+    optimizer: str
+    target: str
+    num_train_examples: int | None
+    law: LawName
+    laws: tuple[FittedLaw, ...]
+    code: FitCode
+    advice: tuple[str, ...]
+    level: float
+    num_replicates: int
+    seed: int
+    critical_batch_size: Interval
+    min_steps: Interval
+    measured: MeasuredRows
+    held_out: MeasuredRows
+    holdout_above: int | None
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Check what readers rely on."""
+        if self.law not in [law.name for law in self.laws]:
+            raise ValueError(f"law {self.law!r} is not among the laws")
+        if not self.measured.batch_size:
+            raise ValueError("measured has no rows")
+        if self.code not in get_args(FitCode):
+            raise ValueError(f"code {self.code!r} is not one of {get_args(FitCode)}")
+
+    @property
+    def best(self) -> FittedLaw:
+        """The best law."""
+        return next(law for law in self.laws if law.name == self.law)
+
+    @property
+    def smallest_batch_size(self) -> int:
+        """The smallest batch size that was fitted; efficiencies are relative to it."""
+        return min(self.measured.batch_size)
+
+    @property
+    def largest_batch_size(self) -> int:
+        """The largest batch size that was fitted; beyond it everything is extrapolated."""
+        return max(self.measured.batch_size)
+
+    @property
+    def num_reached(self) -> int:
+        """Fitted rows that reached the target."""
+        return sum(self.measured.reached)
+
+    @property
+    def num_censored(self) -> int:
+        """Fitted rows that did not."""
+        return len(self.measured.reached) - self.num_reached
+
+
+def write_fit(path: Path, fit: FitRecord) -> None:
+    """Write a record; a reader sees the old file or the new one, never half of it.
+
+    Args:
+        path: of the JSON file; its folder is made when missing.
+        fit: what to write.
+
+    Raises:
+        InputError: where it can't be written there.
+    """
+    content = {"format": _FORMAT, "schema_version": SCHEMA_VERSION, **dataclasses.asdict(fit)}
+    # One line per field: readable and comparable, though the replicates are long.
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}"
+        for name, value in _without_infinity(content).items()
+    ]
+    try:
+        with whole_file(path) as stream:
+            stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
+    except OSError as error:
+        raise InputError(f"--out {path}: can't be written: {error}") from error
+
+
+def _without_infinity(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_infinity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinity(item) for item in value]
+    return None if isinstance(value, float) and math.isinf(value) else value
+
+
+def read_fit(path: Path) -> FitRecord:
+    """Read a record that `write_fit` wrote.
+
+    Args:
+        path: of the JSON file.
+
+    Returns:
+        The record.
+
+    Raises:
+        InputError: where the file is missing, damaged, or of another kind or version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a readable fit record: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise InputError(f"{path}: not a fit record; `fit TABLE --out {path}` writes one")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: schema_version {version} is not {SCHEMA_VERSION}; fit the table again"
+        )
+    try:
+        return _decode(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: damaged fit record: {type(error).__name__}: {error}; fit the table again"
+        ) from error
+
+
+def _decode(content: dict[str, Any]) -> FitRecord:
+    values = {column.name: content[column.name] for column in dataclasses.fields(FitRecord)}
+    values["laws"] = tuple(_decode_law(law) for law in content["laws"])
+    values["advice"] = tuple(content["advice"])
+    for name in ("critical_batch_size", "min_steps"):
+        values[name] = _decode_interval(content[name])
+    for name in ("measured", "held_out"):
+        values[name] = _decode_rows(content[name])
+    return FitRecord(**values)
+
+
+def _decode_interval(content: Mapping[str, Any]) -> Interval:
+    ends = {
+        name: math.inf if content[name] is None else float(content[name])
+        for name in ("estimate", "low", "high")
+    }
+    return Interval(**ends, level=float(content["level"]), method=str(content["method"]))
+
+
+def _decode_rows(content: Mapping[str, Any]) -> MeasuredRows:
+    return MeasuredRows(
+        batch_size=tuple(int(value) for value in content["batch_size"]),
+        steps=tuple(float(value) for value in content["steps"]),
+        steps_low=tuple(float(value) for value in content["steps_low"]),
+        steps_high=tuple(
+            math.inf if value is None else float(value) for value in content["steps_high"]
+        ),
+        reached=tuple(bool(value) for value in content["reached"]),
+    )
+
+
+def _decode_law(content: Mapping[str, Any]) -> FittedLaw:
+    if content["name"] not in LAW_NAMES:
+        raise ValueError(f"law {content['name']!r} is not one of {LAW_NAMES}")
+    values = dict(content)
+    values["parameters"] = {
+        name: _decode_interval(interval) for name, interval in content["parameters"].items()
+    }
+    values["replicates"] = {
+        name: tuple(float(value) for value in column)
+        for name, column in content["replicates"].items()
+    }
+    return FittedLaw(**values)

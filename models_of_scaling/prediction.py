@@ -1,0 +1,158 @@
+"""What a new study would measure at a batch size, from the record of a fit.
+
+The interval is predictive: it is for the steps to target (geometric mean over as many repeats as
+the fitted batch sizes typically have) that a new study, tuned with the same effort at that batch
+size, would measure. It holds the uncertainty of each law's parameters, of which law, and the
+noise of that study. The estimate is the laws' point fits, averaged in logs by their weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.special import ndtri
+
+from models_of_scaling.errors import InputError
+from models_of_scaling.fit_record import FitRecord, FittedLaw
+from models_of_scaling.intervals import Interval, check_level
+from models_of_scaling.mixture import mixed_interval
+from models_of_scaling.quantities import Floats
+
+PREDICTIVE: Final = "bootstrap over whole trials, averaged over laws, with the noise of a new study"
+# Sixteen equally likely normal deviates stand for the new study's noise: no random number is
+# needed, and a 0.99 interval of 400 replicates x 16 deviates still has 64 values in each tail.
+_DEVIATES: Final = ndtri((np.arange(16) + 0.5) / 16)
+# Beyond this no published series says how a law goes on: three octaves past the longest known
+# extrapolation that was checked (8x on 23 series).
+SILLY_EXTRAPOLATION: Final = 64.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One batch size's prediction.
+
+    Attributes:
+        batch_size: examples per step.
+        steps: what a new study would measure, with a predictive interval.
+        examples: batch_size times the estimated steps.
+        efficiency: examples needed at the smallest fitted batch size over those needed here.
+        extrapolation: batch size over the largest fitted one; 1 or less is within the data.
+        measured: geometric mean of the held-out rows at this batch size; inf where there are some
+            and none reached; None where there are none.
+        measured_at_least: of rows that did not reach, the most steps that were done; else None.
+    """
+
+    batch_size: int
+    steps: Interval
+    examples: float
+    efficiency: float
+    extrapolation: float
+    measured: float | None = None
+    measured_at_least: float | None = None
+
+    @property
+    def is_inside(self) -> bool | None:
+        """Whether the held-out measurement lies in the interval; None without one.
+
+        A measurement that did not reach the target contradicts the interval only where it ran
+        longer than its upper end.
+        """
+        if self.measured is None:
+            return None
+        if np.isinf(self.measured):
+            return (self.measured_at_least or 0.0) <= self.steps.high
+        return self.steps.holds(self.measured)
+
+
+def predict(
+    fit: FitRecord, batch_sizes: Sequence[int], *, level: float | None = None
+) -> list[Prediction]:
+    """Predict steps to target.
+
+    Args:
+        fit: the record.
+        batch_sizes: examples per step, each at least 1.
+        level: of the intervals; that of the fit when None.
+
+    Returns:
+        One prediction per batch size, in the order asked.
+
+    Raises:
+        InputError: for a batch size below 1 or a level outside 0.5 .. 0.99.
+    """
+    chosen = check_level(fit.level if level is None else level)
+    for batch_size in batch_sizes:
+        if batch_size < 1:
+            raise InputError(f"--batch-size {batch_size} must be at least 1")
+    reference_examples = fit.smallest_batch_size * estimated_steps(fit, fit.smallest_batch_size)
+    answers = []
+    for batch_size in batch_sizes:
+        steps = predictive_interval(fit, batch_size, level=chosen)
+        examples = batch_size * steps.estimate
+        measured, at_least = held_out_steps(fit, batch_size)
+        answers.append(
+            Prediction(
+                batch_size=batch_size,
+                steps=steps,
+                examples=examples,
+                efficiency=reference_examples / examples,
+                extrapolation=batch_size / fit.largest_batch_size,
+                measured=measured,
+                measured_at_least=at_least,
+            )
+        )
+    return answers
+
+
+def estimated_steps(fit: FitRecord, batch_size: float) -> float:
+    """Return the laws' point fits at B, averaged in logs by weight, steps."""
+    logs = [law.weight * np.log(law.steps(batch_size)) for law in fit.laws]
+    return float(np.exp(sum(logs)))
+
+
+def predictive_interval(fit: FitRecord, batch_size: float, *, level: float) -> Interval:
+    """Return what a new study would measure at B, with its interval.
+
+    Args:
+        fit: the record.
+        batch_size: examples per step.
+        level: of the interval.
+
+    Returns:
+        Steps.
+    """
+
+    def of_law(law: FittedLaw) -> Floats:
+        noise_R = np.array(law.replicates["noise"])
+        steps_R = law.replicate_steps(batch_size)
+        return np.asarray(steps_R[:, None] * np.exp(noise_R[:, None] * _DEVIATES))
+
+    return mixed_interval(
+        fit.laws, estimated_steps(fit, batch_size), of_law, level=level, method=PREDICTIVE
+    )
+
+
+def held_out_steps(fit: FitRecord, batch_size: int) -> tuple[float | None, float | None]:
+    """Return what was measured at a batch size that the fit did not see.
+
+    Args:
+        fit: the record.
+        batch_size: examples per step.
+
+    Returns:
+        The geometric mean over rows that reached (inf where none did, None where there is no
+        row), and the most steps done by a row that did not reach, or None.
+    """
+    rows = fit.held_out
+    at = np.array(rows.batch_size) == batch_size
+    if not at.any():
+        return None, None
+    steps, reached = np.array(rows.steps), np.array(rows.reached, dtype=bool)
+    undone = steps[at & ~reached]
+    at_least = float(undone.max()) if undone.size else None
+    if not reached[at].any():
+        return np.inf, at_least
+    low = np.maximum(np.array(rows.steps_low), 1e-3 * steps)[at & reached]
+    high = np.array(rows.steps_high)[at & reached]
+    return float(np.exp(0.5 * (np.log(low) + np.log(high)).mean())), at_least

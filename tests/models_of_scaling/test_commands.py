@@ -1,0 +1,136 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from models_of_scaling.laws import Hyperbola
+from models_of_scaling.trials import write_trials
+
+LAW = Hyperbola(min_steps=100, critical_batch_size=300)
+SIZES = 2 ** np.arange(3, 12)
+FIELDS = ["batch_size", "steps", "steps_low", "steps_high", "examples", "efficiency"]
+
+
+@pytest.fixture
+def table(tmp_path):
+    lines = [f"{size},{float(LAW.steps_to_target(size))}" for size in SIZES]
+    path = tmp_path / "measured.csv"
+    path.write_text("\n".join(["batch_size,steps", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture
+def fitted(table, tmp_path, run_command_line):
+    path = tmp_path / "fit.json"
+    code, _, error = run_command_line("fit", table, "--out", path, "--holdout-above", 512)
+    assert (code, error) == (0, "")
+    return path
+
+
+def test_fit_prints_what_it_found(table, tmp_path, run_command_line):
+    code, out, _ = run_command_line("fit", table, "--out", tmp_path / "fit.json")
+    assert code == 0
+    assert "Best law: hyperbola" in out
+    assert "B_crit: 300 (90 % interval" in out
+    assert "Result code: converged." in out
+
+
+def test_predict_prints_one_json_array_and_nothing_else(fitted, run_command_line):
+    code, out, error = run_command_line(
+        "predict", fitted, "--batch-size", 1024, "--batch-size", 4096, "--json"
+    )
+    answers = json.loads(out)
+    assert (code, error) == (0, "")
+    assert [list(answer) for answer in answers] == [FIELDS, FIELDS]
+    assert [answer["batch_size"] for answer in answers] == [1024, 4096]
+    for answer in answers:
+        truth = float(LAW.steps_to_target(answer["batch_size"]))
+        assert answer["steps_low"] < truth < answer["steps_high"]
+        assert answer["steps"] == pytest.approx(truth, rel=1e-6)
+
+
+def test_predict_puts_the_held_out_measurement_beside_the_prediction(fitted, run_command_line):
+    _, out, _ = run_command_line("predict", fitted, "--batch-size", 64, 2048)
+    within, beyond = out.splitlines()[1:3]
+    assert "extrapolated" not in within and "measured" not in within
+    assert "extrapolated 4x; measured (held out): 115, inside the interval" in beyond
+
+
+def test_a_silly_extrapolation_warns_on_standard_error_only(fitted, run_command_line):
+    code, out, error = run_command_line("predict", fitted, "--batch-size", 10**6, "--json")
+    assert code == 0 and len(json.loads(out)) == 1
+    assert len(error.splitlines()) == 1 and "1,953x" in error
+
+
+def test_limit_prints_the_verdict_in_words_and_as_json(fitted, run_command_line):
+    _, words, _ = run_command_line("limit", fitted)
+    assert "at least 1.6 up to a batch size of 100 (90 % interval" in words
+    _, out, _ = run_command_line("limit", fitted, "--json", "--level", 0.5)
+    verdict = json.loads(out)
+    assert verdict["critical_batch_size"]["batch_size"]["estimate"] == pytest.approx(300, rel=1e-5)
+    assert verdict["critical_batch_size"]["batch_size"]["level"] == 0.5
+
+
+def test_report_writes_a_page_from_the_record_alone_or_with_the_table(
+    fitted, table, tmp_path, run_command_line
+):
+    for words in ([], ["--table", table]):
+        page = tmp_path / "report.html"
+        code, _, error = run_command_line("report", fitted, "--out", page, *words)
+        assert (code, error) == (0, "")
+        assert page.stat().st_size > 1000
+        page.unlink()
+
+
+def test_a_folder_of_trials_goes_from_fit_to_report(simulated, tmp_path, run_command_line):
+    rng = np.random.default_rng(0)
+    trials = simulated.study_trials(LAW, [8, 16, 32, 64, 128, 256, 512], rng, searched=16)
+    write_trials(tmp_path / "trials", trials)
+    fit, page = tmp_path / "fit.json", tmp_path / "report.html"
+    code, out, _ = run_command_line("fit", tmp_path / "trials", "--out", fit)
+    assert code == 0
+    assert "21 rows at 7 batch sizes, 8 to 512" in out and "from 133 trials, 0 diverged" in out
+    code, _, error = run_command_line("report", fit, "--out", page, "--table", tmp_path / "trials")
+    assert (code, error) == (0, "") and page.exists()
+
+
+def test_epochs_and_examples_are_other_units_of_the_same_table(table, tmp_path, run_command_line):
+    steps = LAW.steps_to_target(SIZES)
+    for column, values in (("examples", steps * SIZES), ("epochs", steps * SIZES / 50_000)):
+        lines = [f"{size},{value}" for size, value in zip(SIZES, values, strict=True)]
+        path = tmp_path / f"{column}.csv"
+        path.write_text("\n".join([f"batch_size,{column}", *lines]))
+        fit = tmp_path / "fit.json"
+        code, _, _ = run_command_line("fit", path, "--out", fit, "--num-train-examples", 50_000)
+        _, out, _ = run_command_line("predict", fit, "--batch-size", 300, "--json")
+        assert code == 0
+        assert json.loads(out)[0]["steps"] == pytest.approx(200, rel=1e-6)
+
+
+def test_one_law_can_be_asked_for(table, tmp_path, run_command_line):
+    fit = tmp_path / "fit.json"
+    code, out, _ = run_command_line("fit", table, "--out", fit, "--law", "power_with_floor")
+    assert code == 0 and "Best law: power_with_floor (weight 1.00" in out
+
+
+def test_the_installed_command_fits_from_a_cold_start_in_three_seconds(table, tmp_path):
+    begin = time.perf_counter()
+    words = [sys.executable, "-m", "models_of_scaling", "fit", str(table), "--out", "fit.json"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert time.perf_counter() - begin < 3.0  # 0.9 s measured
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fit.json").exists()
+
+
+def test_help_loads_nothing_heavy(tmp_path):
+    code = (
+        "import sys\nfrom models_of_scaling.__main__ import main\n"
+        "try:\n    main(['fit', '--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'numpy', 'scipy', 'pyarrow', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
