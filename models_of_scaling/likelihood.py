@@ -119,9 +119,13 @@ def row_terms(mu_RN: Floats, log_sigma_R: Floats, rows: Observations) -> RowTerm
     censored_RN = np.isposinf(high_RN)
     measured_RN = ~censored_RN & (high_RN - low_RN < _NARROW)
     middle_RN = np.where(measured_RN, 0.5 * (low_RN + np.where(censored_RN, low_RN, high_RN)), 0.0)
+    # A narrow interval's probability is its density times its width. Without the width the value
+    # would jump where a shrinking sigma turns a narrow interval into a wide one.
+    width_RN = rows.log_high_RN - rows.log_low_RN
+    log_width_RN = np.log(np.where(measured_RN & (width_RN > 0), width_RN, 1.0))
     # Measured rows everywhere first; the others overwrite their places.
     terms = [
-        -log_sigma_R[:, None] - 0.5 * middle_RN**2 - _LOG_SQRT_2PI,
+        -log_sigma_R[:, None] - 0.5 * middle_RN**2 - _LOG_SQRT_2PI + log_width_RN,
         middle_RN.copy(),
         middle_RN**2 - 1,
         np.ones_like(mu_RN),

@@ -103,3 +103,16 @@ def test_a_narrow_interval_is_a_measured_value():
     np.testing.assert_allclose(
         row_terms(*args, exact).d_mu, row_terms(*args, narrow).d_mu, rtol=1e-9
     )
+
+
+def test_the_likelihood_does_not_jump_where_an_interval_turns_narrow():
+    """Sigma shrinks past a thousand interval widths: the value must be the same on both sides."""
+    rows = Observations(
+        log_low_RN=np.array([[3.0]]), log_high_RN=np.array([[3.0001]]), weight_RN=np.ones((1, 1))
+    )
+    below, above = (
+        row_terms(np.array([[2.95]]), np.log([sigma]), rows).value[0, 0]
+        for sigma in (0.0999999, 0.1000001)
+    )
+    # The two sigmas themselves differ by 2e-6; a missing width would differ by log 1e-4.
+    np.testing.assert_allclose(below, above, rtol=1e-5)
