@@ -96,7 +96,7 @@ def report_page(fit: FitRecord, trials_table: pa.Table | None = None) -> str:
         verdict=sentences[:plain],
         warnings=sentences[plain:],
         level=f"{100 * fit.level:g} %",
-        steps_figure=_steps_figure(fit),
+        steps_figure=_svg(_steps_figure(fit), "Steps to target against batch size"),
         steps_caption=_steps_caption(fit),
         predictions=prediction_rows(fit),
         saving_figure=_saving_figure(fit, verdict),
@@ -164,7 +164,18 @@ def measured_steps(fit: FitRecord) -> MeasuredSteps:
     )
 
 
-def _steps_figure(fit: FitRecord) -> Markup:
+def write_steps_figure(fit: FitRecord, out: Path) -> None:
+    """Write the picture of steps to target alone, for a slide or a paper.
+
+    Args:
+        fit: the record.
+        out: its ending says the format: svg, pdf or png.
+    """
+    with whole_file(out) as stream, rc_context({"svg.hashsalt": "steps to target"}):
+        _steps_figure(fit).savefig(stream, format=out.suffix[1:], metadata={"Date": None})
+
+
+def _steps_figure(fit: FitRecord) -> Figure:
     figure = Figure(figsize=(8.2, 5.0), layout="constrained")
     critical = fit.critical_batch_size
     draw_steps_to_target(
@@ -175,7 +186,7 @@ def _steps_figure(fit: FitRecord) -> Markup:
         critical_batch_size=(critical.estimate, critical.low, critical.high),
         level=fit.level,
     )
-    return _svg(figure, "Steps to target against batch size")
+    return figure
 
 
 def _steps_caption(fit: FitRecord) -> str:

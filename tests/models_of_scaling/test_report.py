@@ -9,7 +9,7 @@ import pytest
 from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.limit import judge
-from models_of_scaling.report import report_page, write_report
+from models_of_scaling.report import report_page, write_report, write_steps_figure
 from models_of_scaling.study_source import TableChoice, read_measurements
 from models_of_scaling.wording import number_in_words
 
@@ -95,3 +95,11 @@ def test_a_page_that_cannot_be_written_is_wrong_input_and_leaves_nothing(fit, tm
     with pytest.raises(InputError, match="--out .*can't be written"):
         write_report(fit, None, None, tmp_path / "file" / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_picture_alone_is_the_same_bytes_every_time(fit, tmp_path):
+    for name in ("one.svg", "two.svg"):
+        write_steps_figure(fit, tmp_path / name)
+    first, second = ((tmp_path / name).read_bytes() for name in ("one.svg", "two.svg"))
+    assert first.startswith(b"<?xml")
+    assert first == second
