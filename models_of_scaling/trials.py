@@ -68,8 +68,9 @@ class Trial:
 
     Attributes:
         study: the search that this trial belongs to; trials of one study were tuned alike.
-        phase: "search" (a point of the search), "repeat" (the best again, with a fresh seed) or
-            "single" (a run of its own).
+        phase: "search" (a point of the search), "shortlist" (one of its best on fresh seeds, to
+            choose by), "repeat" (the winner on seeds used nowhere before) or "single" (a run of
+            its own).
         workload: data set, model and target's name together, as the sweep knows it.
         dataset: name of the data set.
         num_train_examples: size of its training split.

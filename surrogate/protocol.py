@@ -1,0 +1,157 @@
+"""What a study is: a workload and an optimizer, searched by one protocol at each batch size."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from models_of_scaling.errors import InputError
+from models_of_scaling.targets import Target
+from models_of_scaling.trials import trial_identity
+from surrogate.search_space import SearchSpace
+
+PROTOCOL_VERSION = 1  # raised when the same settings would plan other trials
+_SEEDS_PER_SWEEP = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a batch size is searched; equal for all batch sizes of a study.
+
+    Attributes:
+        trials: configurations searched, before any widening; at least 2.
+        repeats: fresh seeds of the winner.
+        shortlist: configurations that are compared on fresh seeds; 1 for none but the best.
+        shortlist_seeds: fresh seeds of each.
+        seed: of the whole sweep.
+        slowest_factor: a search trial is stopped, as not reached, at this multiple of the fewest
+            steps to target known at its batch size.
+        zoom_widths: each zoom's share of each log range; they share half of the trials.
+        border_margin: share of a log range within which an optimum counts as on the border.
+        widening_width: share of the log range that a widening adds.
+        max_widenings: at most so many a batch size.
+    """
+
+    trials: int = 64
+    repeats: int = 5
+    shortlist: int = 4
+    shortlist_seeds: int = 3
+    seed: int = 0
+    slowest_factor: float = 3.0
+    zoom_widths: tuple[float, ...] = (0.3,)
+    border_margin: float = 0.05
+    widening_width: float = 0.3
+    max_widenings: int = 2
+
+    def __post_init__(self) -> None:
+        """Check each field.
+
+        Raises:
+            InputError: naming the flag that breaks its rule.
+        """
+        if not 2 <= self.trials <= 2**16:
+            raise InputError(f"--trials {self.trials} must be in 2..65536")
+        if not 1 <= self.repeats < _SEEDS_PER_SWEEP:
+            raise InputError(f"--repeats {self.repeats} must be in 1..{_SEEDS_PER_SWEEP - 1}")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"--seed {self.seed} must be in 0..{2**31 - 1}")
+        if not 1 <= self.shortlist <= self.trials or self.shortlist_seeds < 1:
+            raise InputError(f"shortlist {self.shortlist} must be in 1..{self.trials}")
+        if not self.slowest_factor > 1:
+            raise InputError(f"slowest_factor {self.slowest_factor} must exceed 1")
+
+    @property
+    def search_seed(self) -> int:
+        """Seed of the start and data order of every search trial: they differ by tuning only."""
+        return self.seed * _SEEDS_PER_SWEEP
+
+    @property
+    def planned_trials(self) -> int:
+        """Trials of a batch size that needs no widening and reaches the target."""
+        again = self.shortlist * self.shortlist_seeds if self.shortlist > 1 else 0
+        return self.trials + again + self.repeats
+
+    @property
+    def widening_trials(self) -> int:
+        """Trials that a widening adds: a quarter of the search, at least 2."""
+        return max(2, self.trials // 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study: one workload and optimizer under one protocol.
+
+    Attributes:
+        workload: its name.
+        optimizer: its name.
+        target: what stops a run.
+        space: searched at every batch size.
+        protocol: how.
+    """
+
+    workload: str
+    optimizer: str
+    target: Target
+    space: SearchSpace
+    protocol: Protocol
+
+    @property
+    def study(self) -> str:
+        """Name: workload, optimizer and a short hash of everything that changes the trials.
+
+        The number of repeats and the batch sizes are left out: more of them extend a study.
+        """
+        content = {
+            "version": PROTOCOL_VERSION,
+            "target": str(self.target),
+            "space": asdict(self.space),
+            "protocol": asdict(self.protocol) | {"repeats": None},
+        }
+        text = json.dumps(content, sort_keys=True)
+        return f"{self.workload}-{self.optimizer}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A run that the plan asks for.
+
+    Attributes:
+        phase: "search", "shortlist" or "repeat".
+        hyper_parameters: every number of the update rule that the search sets.
+        settings: the stage and the space that the point is from.
+        seed: of start and data order.
+    """
+
+    phase: str
+    hyper_parameters: Mapping[str, float]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    seed: int
+
+    def trial_id(self, plan: Plan, batch_size: int) -> str:
+        """Return the name of the trial that this becomes."""
+        return trial_identity(
+            study=plan.study,
+            phase=self.phase,
+            workload=plan.workload,
+            optimizer=plan.optimizer,
+            hyper_parameters=self.hyper_parameters,
+            settings=self.settings,
+            batch_size=batch_size,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The runs that are missing now; they may run together.
+
+    Attributes:
+        name: `wide`, `zoom-1`, `widen-1` ..., `shortlist` or `repeat`.
+        candidates: at least one.
+        fewest_steps: to target, among the batch size's finished search trials; None where none
+            reached it. Search trials are stopped at a multiple of it, repeats are not.
+    """
+
+    name: str
+    candidates: tuple[Candidate, ...]
+    fewest_steps: int | None
