@@ -266,7 +266,9 @@ def read_trials(path: Path, *, skip_damaged: bool = False) -> pa.Table:
             instead of refusing.
 
     Returns:
-        A table of `TRIAL_SCHEMA`, in the order of the files' names.
+        A table of `TRIAL_SCHEMA`, ordered by what the trials are and not by how they came to be
+        written: batch size, phase, seed, trial_id. So a sweep that was interrupted and resumed is
+        fitted to the last digit like an undisturbed one.
 
     Raises:
         InputError: where nothing is there, or a file is damaged (it is named).
@@ -284,7 +286,10 @@ def read_trials(path: Path, *, skip_damaged: bool = False) -> pa.Table:
             print(f"warning: skipped: {error}", file=sys.stderr)
     if not tables:
         raise InputError(f"{path}: holds no readable trial file (*.parquet)")
-    return _without_repetition(pa.concat_tables(tables))
+    table = _without_repetition(pa.concat_tables(tables))
+    return table.sort_by([
+        (column, "ascending") for column in ("batch_size", "phase", "seed", "trial_id")
+    ])
 
 
 def _without_repetition(table: pa.Table) -> pa.Table:

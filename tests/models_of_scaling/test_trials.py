@@ -26,6 +26,22 @@ def test_trials_read_back_are_the_trials_written(simulated, tmp_path):
     assert table_to_trials(read_trials(tmp_path)) == [trial]
 
 
+def test_the_table_does_not_depend_on_which_file_a_trial_is_in(simulated, tmp_path):
+    trials = [
+        dataclasses.replace(
+            simulated.trial(), batch_size=size, seed=seed, curve_train_loss=[0.0] * 2
+        )
+        for size in (8, 64)
+        for seed in range(3)
+    ]
+    trials = [dataclasses.replace(each, curve_validation_loss=[0.0] * 2) for each in trials]
+    write_trials(tmp_path / "one", trials)
+    for number, trial in enumerate(reversed(trials)):
+        write_trials(tmp_path / "many", [trial], name=f"part-{number}")
+    assert read_trials(tmp_path / "many").equals(read_trials(tmp_path / "one"))
+    assert table_to_trials(read_trials(tmp_path / "many")) == trials
+
+
 def test_half_written_files_are_never_read(simulated, tmp_path):
     path = write_trials(tmp_path, [simulated.trial()])
     half = path.read_bytes()[:100]
