@@ -1,7 +1,7 @@
 """Tells the person at the keyboard how a sweep goes, on standard error.
 
-On a terminal a bar with what runs, what reached, what diverged and the time left; elsewhere a plain
-line every few seconds.
+On a terminal a bar with the time left and, below it, what runs, what reached and what diverged;
+elsewhere a plain line every few seconds.
 """
 
 import sys
@@ -11,8 +11,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from surrogate.cells import CellNews
 
@@ -40,17 +42,20 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         self._stream = stream or sys.stderr
         self._started = self._said = time.monotonic()
         self._shown = shown
-        self._bar: Progress | None = None
+        self._live: Live | None = None
         if shown and self._stream.isatty():
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[words]}"),
+                TextColumn("time left"),
                 TimeRemainingColumn(),
-                console=Console(file=self._stream),
             )
-            self._task = self._bar.add_task(title, total=total, words="starting")
+            self._task = self._bar.add_task(title, total=total)
+            # A line of its own: beside the bar it would not fit into 80 columns.
+            self._detail = Text("starting", overflow="ellipsis", no_wrap=True)
+            console = Console(file=self._stream)
+            self._live = Live(Group(self._bar, self._detail), console=console)
 
     def __enter__(self) -> "SweepProgress":
         """Show the bar.
@@ -58,8 +63,8 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         Returns:
             Itself.
         """
-        if self._bar:
-            self._bar.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(
@@ -69,8 +74,8 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         trace: TracebackType | None,
     ) -> None:
         """Leave the last state standing."""
-        if self._bar:
-            self._bar.stop()
+        if self._live:
+            self._live.stop()
 
     def hear(self, news: list[CellNews]) -> None:
         """Count what cells said, and show it where it is time to."""
@@ -82,13 +87,9 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
             self._running[said.batch_size] = said
             if not said.num_running:
                 del self._running[said.batch_size]
-        if self._bar:
-            self._bar.update(
-                self._task,
-                completed=self._statuses.total(),
-                total=self._total,
-                words=self._words(),
-            )
+        if self._live:
+            self._bar.update(self._task, completed=self._statuses.total(), total=self._total)
+            self._detail.plain = self._words()
         elif self._shown and time.monotonic() - self._said >= _PLAIN_SECONDS:
             self._say()
 
