@@ -253,6 +253,7 @@ def test_a_damaged_trial_file_is_named(tmp_path, capsys):
     assert str(damaged) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_code_1(tmp_path):
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -266,6 +267,7 @@ def test_a_full_disk_is_one_line_and_code_1(tmp_path):
     assert not list(Path(tmp_path).rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_the_function_does_what_the_command_does(undisturbed):
     settings = SweepSettings(
         workload="noisy_quadratic",
