@@ -1,4 +1,4 @@
-"""python -m models_of_scaling fit | predict | limit | report: from measurements to a verdict."""
+"""python -m models_of_scaling fit | predict | limit | report | backtest: from rows to a verdict."""
 
 from collections.abc import Sequence
 
@@ -26,6 +26,7 @@ def _run(argv: Sequence[str] | None) -> None:
         "predict": commands.run_predict,
         "limit": commands.run_limit,
         "report": commands.run_report,
+        "backtest": commands.run_backtest,
     }[arguments.command]
     run(arguments)
 

@@ -1,4 +1,4 @@
-"""fit, predict, limit and report: read, call, write. Heavy imports stay inside the commands."""
+"""The commands of `python -m models_of_scaling`: read, call, write; heavy imports stay inside."""
 
 import argparse
 import json
@@ -232,3 +232,33 @@ def run_report(arguments: argparse.Namespace) -> None:
             )
     report.write_report(fit, measurements, trials_table, arguments.out)
     print(f"Written: {arguments.out}")
+
+
+def run_backtest(arguments: argparse.Namespace) -> None:
+    """Predict held-out parts of the published series and print how well that went.
+
+    Args:
+        arguments: of `parser.build_parser`.
+    """
+    from models_of_scaling.backtest import back_test, check_forecasters
+    from models_of_scaling.backtest_table import back_test_as_json, score_table
+    from models_of_scaling.forecast_scores import scores
+    from models_of_scaling.published.loader import choose_series
+
+    replicates, level = arguments.replicates, arguments.level
+    forecasters = check_forecasters(arguments.law)
+    series = choose_series(arguments.series)
+    outcomes = back_test(series, forecasters=forecasters, replicates=replicates, level=level)
+    summary_of_all = scores(outcomes)
+    if arguments.json:
+        answer = back_test_as_json(
+            series, outcomes, summary_of_all, replicates=replicates, level=level
+        )
+        print(json.dumps(answer, allow_nan=False))
+        return
+    tested = len({outcome.series for outcome in outcomes})
+    print(
+        f"{len(series)} published series of steps to target; {tested} are long and wide enough "
+        "to hold a batch size out.\n"
+    )
+    print(score_table(summary_of_all, level=level))

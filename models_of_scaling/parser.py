@@ -9,7 +9,7 @@ LAWS = ("auto", "hyperbola", "power_with_floor")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of fit, predict, limit and report."""
+    """Return the parser of fit, predict, limit, report and backtest."""
     parser = OneLineParser(
         prog="python -m models_of_scaling",
         description="How far can the batch size be raised before it stops paying, and how sure?",
@@ -19,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands.add_parser("predict", help="steps at other batch sizes, with intervals"))
     _add_limit(commands.add_parser("limit", help="the verdict: how far raising the batch pays"))
     _add_report(commands.add_parser("report", help="one HTML page with plots and the verdict"))
+    _add_backtest(commands.add_parser("backtest", help="how well published series are predicted"))
     return parser
 
 
@@ -100,3 +101,19 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
         help="the fitted table or folder of trials, for the plots that need single runs",
     )
     _add_table_choice(parser)
+
+
+def _add_backtest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--series", nargs="+", action="extend", metavar="NAME", help="only these series"
+    )
+    parser.add_argument(
+        "--law",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="only these: a law, averaged (over all laws) or todays_practice",
+    )
+    parser.add_argument("--replicates", type=int, default=300, metavar="R")
+    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")

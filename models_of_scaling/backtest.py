@@ -1,0 +1,99 @@
+"""Back-test on published series: predict batch sizes that the fit did not see.
+
+A forecaster is given the rows up to an origin and nothing else; what it predicts is compared with
+the geometric mean over the held-out runs that reached the target (`forecast_scores`).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from models_of_scaling.backtest_cases import cases_of
+from models_of_scaling.errors import InputError
+from models_of_scaling.forecast_scores import Outcome
+from models_of_scaling.forecasters import FORECASTERS, KnownRows, laws_needed, mean_log_steps
+from models_of_scaling.law_fit import FitChoice
+from models_of_scaling.measurements import Measurements
+from models_of_scaling.published.series import PublishedSeries
+
+
+def check_forecasters(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the forecasters to run, in their own order.
+
+    Args:
+        names: from the command line; None for all.
+
+    Returns:
+        Each once.
+
+    Raises:
+        InputError: naming the flag and the word that is no forecaster.
+    """
+    for name in names or ():
+        if name not in FORECASTERS:
+            raise InputError(f"--law {name!r} is not one of: {', '.join(FORECASTERS)}")
+    return tuple(name for name in FORECASTERS if names is None or name in names)
+
+
+def back_test(
+    series: Iterable[PublishedSeries],
+    *,
+    forecasters: Sequence[str],
+    replicates: int = 300,
+    level: float = 0.9,
+) -> list[Outcome]:
+    """Predict every case of every series.
+
+    Args:
+        series: of steps to target.
+        forecasters: names in `forecasters.FORECASTERS`.
+        replicates: bootstrap refits of each law at each origin.
+        level: of the intervals.
+
+    Returns:
+        One outcome per case and forecaster; deterministic.
+    """
+    choice = FitChoice(laws=laws_needed(forecasters), replicates=replicates, level=level)
+    return [
+        outcome
+        for each in series
+        for outcome in _outcomes(each.name, each.rows, forecasters, choice)
+    ]
+
+
+def _outcomes(
+    name: str, measurements: Measurements, forecasters: Sequence[str], choice: FitChoice
+) -> list[Outcome]:
+    cases = cases_of(measurements)
+    outcomes = []
+    for origin in sorted({case.largest_fitted for case in cases}):
+        known = KnownRows(
+            measurements=measurements.take(measurements.batch_size <= origin), choice=choice
+        )
+        asked = [case for case in cases if case.largest_fitted == origin]
+        sizes = sorted({case.batch_size for case in asked})
+        for forecaster in forecasters:
+            answers = dict(zip(sizes, FORECASTERS[forecaster](known, sizes), strict=True))
+            for case in asked:
+                measured, at_least = _measured(measurements, case.batch_size)
+                outcomes.append(
+                    Outcome(
+                        series=name,
+                        forecaster=forecaster,
+                        case=case,
+                        forecast=answers[case.batch_size],
+                        measured=measured,
+                        measured_at_least=at_least,
+                        level=choice.level,
+                    )
+                )
+    return outcomes
+
+
+def _measured(measurements: Measurements, batch_size: int) -> tuple[float, float]:
+    """Return the geometric mean of what reached the target, and the most steps of what did not."""
+    rows = measurements.take(measurements.batch_size == batch_size)
+    _, log_steps = mean_log_steps(rows)
+    value = float(np.exp(log_steps[0])) if len(log_steps) else math.inf
+    return value, float(rows.steps[~rows.reached].max(initial=0.0))

@@ -1,0 +1,1 @@
+"""Measurements that others published, as files with their provenance, and what reads them."""
