@@ -17,7 +17,7 @@ from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
 from models_of_scaling.intervals import Interval
 from models_of_scaling.laws import LAW_NAMES, LawName
-from models_of_scaling.quantities import Floats, steps_of_power_with_floor
+from models_of_scaling.quantities import Floats, steps_to_target
 
 SCHEMA_VERSION: Final = 1
 _FORMAT: Final = "batch-size-limit fit"
@@ -57,17 +57,16 @@ class FittedLaw:
     Attributes:
         name: of the law.
         weight: its share in predictions; the laws' weights sum to 1.
-        parameters: natural parameters with intervals of this law alone; B_crit is inf (or 0)
-            where the rows can't tell it from infinite (or 0).
+        parameters: natural parameters with intervals of this law alone; see `mixture`.
         point: natural parameters of the point fit, always finite, to compute with.
         noise: of one study's estimate at one batch size, in logs (0.05 is about 5 %).
         converged: whether the point fit did.
-        share_converged: of the replicates.
+        share_converged: 1; of the refits, in records from when replicates were refits.
         held_out_error: root mean squared log error at held-out larger batch sizes, or None.
         num_held_out: batch sizes held out for it.
         aicc: Akaike's criterion, or None where not defined.
         log_likelihood: at the maximum.
-        replicates: natural parameters of each replicate, and its "noise"; columns of one length.
+        replicates: natural parameters of each draw, and its "noise"; columns of one length.
     """
 
     name: LawName
@@ -92,19 +91,26 @@ class FittedLaw:
         columns = {name: np.array(column) for name, column in self.replicates.items()}
         return _steps(batch_size, columns)
 
-    def exponents(self) -> Floats:
-        """Return alpha of each replicate; 1 for the hyperbola."""
-        count = len(self.replicates["min_steps"])
-        return np.array(self.replicates.get("exponent", (1.0,) * count))
-
 
 def _steps(batch_size: float, values: Mapping[str, Any]) -> Floats:
-    return steps_of_power_with_floor(
-        batch_size,
-        min_steps=values["min_steps"],
-        critical_batch_size=values["critical_batch_size"],
-        exponent=values.get("exponent", 1.0),
-    )
+    return steps_to_target(batch_size, min_steps=values["min_steps"], **knee_of(values))
+
+
+def knee_of(values: Mapping[str, Any]) -> dict[str, Floats]:
+    """Return what places and shapes a law's knee, as `quantities` names it.
+
+    Args:
+        values: natural parameters by name, numbers or columns; alpha and q that a law does not
+            have are 1.
+
+    Returns:
+        critical_batch_size, exponent and sharpness.
+    """
+    return {
+        "critical_batch_size": np.asarray(values["critical_batch_size"], dtype=float),
+        "exponent": np.asarray(values.get("exponent", 1.0), dtype=float),
+        "sharpness": np.asarray(values.get("sharpness", 1.0), dtype=float),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +130,7 @@ class FitRecord:
             "not_converged".
         advice: sentences: what is not known and what to run next.
         level: of the intervals in this record.
-        num_replicates: that were fitted; the record keeps at most 400 of them per law.
+        num_replicates: that were drawn; the record keeps at most 400 of them per law.
         seed: of the replicates.
         critical_batch_size: B_crit with the interval over all laws.
         min_steps: S_min with the interval over all laws.

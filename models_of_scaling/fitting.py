@@ -8,6 +8,7 @@ that lower the objective, and goes on with the replicates that have not converge
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -23,6 +24,9 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 # An expected gain of 1e-10 in log likelihood is 1e-5 standard errors: far below any interval,
 # and at the smallest sigma far below the digits that noise-free data are recovered to.
 _CONVERGED_GAIN: Final = 1e-10
+# A few problems in a hundred crawl along the plateau without a floor; 1e-4 is a hundredth of a
+# standard error, which no interval shows.
+_ACCEPTED_GAIN: Final = 1e-4
 _MAX_ROUNDS: Final = 150
 _MAX_LOG_STEP: Final = 2.0  # a factor of e^2 in any parameter per round
 SMALLEST_SIGMA: Final = 1e-7  # noise-free data would send sigma to 0 and the likelihood to infinity
@@ -37,7 +41,7 @@ class BatchedFit:
         theta_RP: log parameters, in the family's own form.
         log_sigma_R: log of the noise size of one row.
         objective_R: minus the log likelihood, with the prior.
-        converged_R: whether no step could gain any more.
+        converged_R: whether no step could gain anything that matters.
     """
 
     theta_RP: Floats
@@ -54,15 +58,19 @@ class Problem:
         family: the law.
         rows: what was measured, (R, N).
         x_N: log of batch size over the reference batch size.
-        prior_mean_RP: centre of the normal prior on the log parameters.
         smallest_sigma_R: sigma is not let below it.
     """
 
     family: LawFamily
     rows: Observations
     x_N: Floats
-    prior_mean_RP: Floats
     smallest_sigma_R: Floats
+
+    @cached_property
+    def x_last_R(self) -> Floats:
+        """The largest x at which a row reached the target, to which the knee's prior refers."""
+        counts_RN = (self.rows.weight_RN > 0) & np.isfinite(self.rows.log_high_RN)
+        return np.asarray(np.where(counts_RN, self.x_N, -np.inf).max(axis=1))
 
     def take(self, index: Integers) -> "Problem":
         """Return the replicates with these numbers."""
@@ -70,7 +78,6 @@ class Problem:
             family=self.family,
             rows=self.rows.take(index),
             x_N=self.x_N,
-            prior_mean_RP=self.prior_mean_RP[index],
             smallest_sigma_R=self.smallest_sigma_R[index],
         )
 
@@ -86,22 +93,24 @@ def objective_and_derivatives(psi: Floats, problem: Problem) -> tuple[Floats, Fl
         Objective (R,), gradient (R, Q) and positive semi-definite curvature (R, Q, Q).
     """
     theta_RP, weight_RN = psi[:, :-1], problem.rows.weight_RN
-    mu_RN, jacobian_RNP = problem.family.log_steps(theta_RP, problem.x_N)
+    family = problem.family
+    mu_RN, jacobian_RNP = family.log_steps(theta_RP, problem.x_N)
     terms = row_terms(mu_RN, psi[:, -1], problem.rows)
-    precision_P = problem.family.prior_sd_P**-2.0
-    offset_RP = theta_RP - problem.prior_mean_RP
-    objective_R = -(weight_RN * terms.value).sum(axis=1) + 0.5 * (offset_RP**2 * precision_P).sum(
-        axis=1
-    )
+    # The prior is like rows of unit noise: so many standard deviations from its centre.
+    shapes, slopes = family.shape_coordinates(theta_RP, problem.x_last_R)
+    off = (shapes - family.prior_mean_K) / family.prior_sd_K
+    slopes = slopes / family.prior_sd_K[:, None]
+    objective_R = -(weight_RN * terms.value).sum(axis=1) + 0.5 * (off**2).sum(axis=1)
     gradient = np.empty_like(psi)
     gradient[:, :-1] = (
-        -np.matmul((weight_RN * terms.d_mu)[:, None, :], jacobian_RNP)[:, 0]
-        + offset_RP * precision_P
-    )
+        -np.matmul((weight_RN * terms.d_mu)[:, None, :], jacobian_RNP)
+        + np.matmul(off[:, None, :], slopes)
+    )[:, 0]
     gradient[:, -1] = -(weight_RN * terms.d_log_sigma).sum(axis=1)
     curvature = np.empty((*psi.shape, psi.shape[1]))
     weighted = np.swapaxes(jacobian_RNP * (weight_RN * terms.k_mu_mu)[:, :, None], 1, 2)
-    curvature[:, :-1, :-1] = np.matmul(weighted, jacobian_RNP) + np.diag(precision_P)
+    prior = np.matmul(np.swapaxes(slopes, 1, 2), slopes)
+    curvature[:, :-1, :-1] = np.matmul(weighted, jacobian_RNP) + prior
     cross_RP = np.matmul((weight_RN * terms.k_mu_sigma)[:, None, :], jacobian_RNP)[:, 0]
     curvature[:, :-1, -1] = curvature[:, -1, :-1] = cross_RP
     curvature[:, -1, -1] = (weight_RN * terms.k_sigma_sigma).sum(axis=1)
@@ -159,7 +168,7 @@ def minimise(psi: Floats, problem: Problem, bounds: tuple[Floats, Floats]) -> Ba
         curvature = np.where(better_R[:, None, None], new_curvature, curvature)
         damping_R = np.where(better_R, np.maximum(damping_R / 10, 1e-10), damping_R * 8)
         result[active], result_R[active] = psi, objective_R
-        converged_R[active] = done_R
+        converged_R[active] = done_R | (gain_R * (1 + damping_R) < _ACCEPTED_GAIN)
         going = np.flatnonzero(~done_R & ~stuck_R)
         if not going.size:
             break
@@ -182,8 +191,8 @@ def fit_batched(problem: Problem, extra_start_P: Floats | None = None) -> Batche
     Args:
         problem: the fits.
         extra_start_P: log parameters that are likely near every answer, for example those of the
-            point fit; then only the family's first start joins it, in case that fit has no
-            floor: log S_min would then be on a plateau that no step leaves.
+            point fit; then only the family's first start joins it, in case that fit has next to
+            no floor: log S_min would then be on a plateau that few steps leave.
 
     Returns:
         The best end of each replicate.

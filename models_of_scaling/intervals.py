@@ -1,6 +1,6 @@
 """Intervals from weighted replicates; the replicates of several laws mix by the laws' weights.
 
-Percentile intervals of the bootstrap (Efron & Tibshirani 1993, chapter 13). An end may be
+Central intervals: equal shares of the weight lie below and above. An end may be
 infinite: "not known to be less than any bound". Quantiles never interpolate, so that an infinite
 replicate stays infinite and never becomes NaN.
 """
@@ -25,7 +25,7 @@ class Interval:
         low: lower end.
         high: upper end; inf where the data give none.
         level: share of cases that such intervals are meant to hold, for example 0.9.
-        method: how it was made, for example "bootstrap" or "bootstrap, predictive".
+        method: how it was made, for example "posterior draws".
     """
 
     estimate: float

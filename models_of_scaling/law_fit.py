@@ -8,28 +8,30 @@ import numpy as np
 
 from models_of_scaling.advice import advice_for, fit_code
 from models_of_scaling.errors import InputError
-from models_of_scaling.families import FAMILIES, LawFamily
+from models_of_scaling.families import FAMILIES, LAW_ODDS, LawFamily
 from models_of_scaling.fit_record import FitRecord, FittedLaw, MeasuredRows
-from models_of_scaling.fitting import BatchedFit, Integers, Problem, fit_batched
-from models_of_scaling.intervals import check_level, interval_of
-from models_of_scaling.laws import LawName
-from models_of_scaling.likelihood import Observations
+from models_of_scaling.fitting import BatchedFit, Problem, fit_batched
+from models_of_scaling.intervals import Interval, check_level, interval_of
+from models_of_scaling.laws import LAW_NAMES, LawName
 from models_of_scaling.measurements import Measurements, check_identifiable
-from models_of_scaling.mixture import critical_batch_size_interval, min_steps_interval, told_apart
+from models_of_scaling.mixture import critical_batch_size_interval, min_steps_interval
 from models_of_scaling.noise import smallest_sigma, study_noise
+from models_of_scaling.posterior import draw_posterior
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.quantities import Floats
-from models_of_scaling.resampling import Resampled, resample, with_noise
+from models_of_scaling.resampling import resample
 from models_of_scaling.selection import (
     LawScore,
     choose_law,
     corrected_akaike,
-    held_out_error,
+    held_out_score,
+    law_evidence,
     law_weights,
 )
+from models_of_scaling.study_rows import StudyRows, cell_means
 
 KEPT_REPLICATES: Final = 400
-_METHOD: Final = "bootstrap over whole trials"
+_METHOD: Final = "posterior draws"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +40,13 @@ class FitChoice:
 
     Attributes:
         laws: which laws; with several, predictions average over them.
-        replicates: bootstrap refits of each law.
+        replicates: posterior draws of each law, and resamples of the trials for their spread.
         level: of the intervals.
         holdout_above: batch sizes above it are kept out of the fit; None to fit all.
         seed: of the replicates.
     """
 
-    laws: tuple[LawName, ...] = ("hyperbola", "power_with_floor")
+    laws: tuple[LawName, ...] = LAW_NAMES
     replicates: int = 1000
     level: float = 0.9
     holdout_above: int | None = None
@@ -64,24 +66,9 @@ class FitChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Data:
-    """The rows of one fit with what every law needs of them."""
-
-    rows: Observations
-    batch_size_N: Floats
-    cell_N: Integers
-    reference: float
-
-    @property
-    def x_N(self) -> Floats:
-        return np.asarray(np.log(self.batch_size_N / self.reference))
-
-
-@dataclass(frozen=True, kw_only=True)
 class _PointFit:
     family: LawFamily
     fit: BatchedFit
-    smallest_sigma: float
     score: LawScore
 
 
@@ -103,114 +90,111 @@ def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
         check_identifiable(fitted, where=f"{measurements.source.path}, --holdout-above {limit}")
     rng = np.random.default_rng(choice.seed)
     sizes, cell_N = np.unique(fitted.batch_size, return_inverse=True)
-    data = _Data(
+    reference = float(np.exp(np.log(sizes).mean()))
+    study = StudyRows(
         rows=fitted.observations(),
-        batch_size_N=fitted.batch_size.astype(float),
+        x_N=np.log(fitted.batch_size / reference),
         cell_N=cell_N,
-        reference=float(np.exp(np.log(sizes).mean())),
+        spread=resample(fitted, choice.replicates, rng).spread,
     )
-    points = [_fit_point(FAMILIES[name], data) for name in choice.laws]
-    weights = law_weights([point.score for point in points])
-    resampled = resample(fitted, choice.replicates, rng)
+    points = [_fit_point(FAMILIES[name], study, choice.seed) for name in choice.laws]
+    evidence = law_evidence([point.score for point in points])
+    weights = law_weights(evidence, [LAW_ODDS[name] for name in choice.laws])
     laws = tuple(
-        _fitted_law(point, weight, data, resampled, choice)
+        _fitted_law(point, weight, study, reference, choice)
         for point, weight in zip(points, weights, strict=True)
     )
-    return _record(measurements, fitted, held_out, laws, choice)
+    best = laws[choose_law(evidence, [len(law.point) for law in laws])]
+    return _record(measurements, (fitted, held_out), laws, best, choice)
 
 
-def _fit_point(family: LawFamily, data: _Data) -> _PointFit:
+def _fit_point(family: LawFamily, study: StudyRows, seed: int) -> _PointFit:
     """Fit one law to the data, and score it."""
-    count, cells = len(family.parameter_names), int(data.cell_N.max()) + 1
-    smallest = smallest_sigma(data.rows, data.cell_N, num_parameters=count, num_cells=cells)
+    count, cells = len(family.parameter_names), study.num_cells
+    smallest = smallest_sigma(study.rows, study.cell_N, num_parameters=count, num_cells=cells)
     fit = fit_batched(
         Problem(
             family=family,
-            rows=data.rows,
-            x_N=data.x_N,
-            prior_mean_RP=np.zeros((1, count)),
+            rows=study.rows,
+            x_N=study.x_N,
             smallest_sigma_R=np.array([smallest]),
         )
     )
     log_likelihood = -float(fit.objective_R[0])
-    error, held_out = held_out_error(family, data.rows, data.x_N, data.cell_N)
     score = LawScore(
-        held_out_error=error,
-        num_held_out=held_out,
+        held_out=held_out_score(family, study, np.random.default_rng([seed, 2])),
         aicc=corrected_akaike(log_likelihood, num_parameters=count, num_cells=cells),
         log_likelihood=log_likelihood,
     )
-    return _PointFit(family=family, fit=fit, smallest_sigma=smallest, score=score)
+    return _PointFit(family=family, fit=fit, score=score)
 
 
 def _fitted_law(
-    point: _PointFit, weight: float, data: _Data, resampled: Resampled, choice: FitChoice
+    point: _PointFit, weight: float, study: StudyRows, reference: float, choice: FitChoice
 ) -> FittedLaw:
-    """Refit one law to every replicate."""
-    family, theta_P = point.family, point.fit.theta_RP[0]
+    """Draw one law's parameters as often as asked."""
+    family, theta_P, names = point.family, point.fit.theta_RP[0], point.family.parameter_names
     # Every law gets the same random numbers, so that laws differ by their fit alone.
     rng = np.random.default_rng([choice.seed, 1])
-    mu_RN, _ = family.log_steps(point.fit.theta_RP, data.x_N)
-    count = len(family.parameter_names)
-    noise = study_noise(
-        mu_RN[0], float(point.fit.log_sigma_R[0]), data.rows, data.cell_N, num_parameters=count
-    )
-    rows, noise_R = with_noise(resampled, noise, rng)
-    # The prior is evidence too: drawing its centre anew gives a direction that only the prior
-    # knows the prior's spread (randomise then optimise, Bardsley et al. 2014).
-    sd_P = np.where(np.isfinite(family.prior_sd_P), family.prior_sd_P, 0.0)
-    fits = fit_batched(
-        Problem(
-            family=family,
-            rows=rows,
-            x_N=np.log(resampled.batch_size_N / data.reference),
-            prior_mean_RP=rng.standard_normal((choice.replicates, count)) * sd_P,
-            smallest_sigma_R=np.full(choice.replicates, point.smallest_sigma),
-        ),
-        extra_start_P=theta_P,
-    )
-    natural_P = family.natural(point.fit.theta_RP, data.reference)[0]
-    natural_RP = family.natural(fits.theta_RP, data.reference)
-    told_RP, told_P = natural_RP.copy(), natural_P.copy()
-    ends = (float(data.batch_size_N.min()), float(data.batch_size_N.max()))
-    told_RP[:, 1] = told_apart(natural_RP[:, 1], *ends)
-    told_P[1] = told_apart(natural_P[1], *ends)
-    intervals = {
-        name: interval_of(
-            told_P[place], told_RP[:, place], np.ones(len(told_RP)),
-            level=choice.level, method=_METHOD,
-        )
-        for place, name in enumerate(family.parameter_names)
-    }  # fmt: skip
-    columns = {
-        name: tuple(natural_RP[:KEPT_REPLICATES, place].tolist())
-        for place, name in enumerate(family.parameter_names)
-    }
-    return FittedLaw(
+    mu_RN, _ = family.log_steps(point.fit.theta_RP, study.x_N)
+    fitted = (mu_RN[0], float(point.fit.log_sigma_R[0]))
+    noise = study_noise(*fitted, study.rows, study.cell_N, num_parameters=len(names))
+    cells = cell_means(study, *fitted)
+    draws = draw_posterior(family, cells, noise, theta_P, choice.replicates, rng)
+    point_values = family.natural(theta_P[None], reference)[0]
+    values_RP = family.natural(draws.theta_RP, reference)
+    held_out = point.score.held_out
+    law = FittedLaw(
         name=family.name,
         weight=weight,
-        parameters=intervals,
-        point=dict(zip(family.parameter_names, natural_P.tolist(), strict=True)),
+        parameters={},
+        point=dict(zip(names, point_values.tolist(), strict=True)),
         noise=noise.size,
         converged=bool(point.fit.converged_R[0]),
-        share_converged=float(fits.converged_R.mean()),
-        held_out_error=point.score.held_out_error,
-        num_held_out=point.score.num_held_out,
+        share_converged=1.0,
+        held_out_error=None if held_out is None else held_out.error,
+        num_held_out=0 if held_out is None else held_out.num_held_out,
         aicc=point.score.aicc,
         log_likelihood=point.score.log_likelihood,
-        replicates={**columns, "noise": tuple(noise_R[:KEPT_REPLICATES].tolist())},
+        replicates={
+            **dict(zip(names, _kept(values_RP.T), strict=True)),
+            "noise": _kept(draws.noise_R[None])[0],
+        },
     )
+    ends = (reference * float(np.exp(study.x_N.min())), reference * float(np.exp(study.x_N.max())))
+    return dataclasses.replace(law, parameters=_parameter_intervals(law, ends, choice.level))
+
+
+def _kept(columns: Floats) -> list[tuple[float, ...]]:
+    return [tuple(column[:KEPT_REPLICATES].tolist()) for column in columns]
+
+
+def _parameter_intervals(
+    law: FittedLaw, ends: tuple[float, float], level: float
+) -> dict[str, Interval]:
+    """Return each natural parameter's interval by this law alone."""
+    alone = (law,)
+    intervals = {
+        "min_steps": min_steps_interval(alone, law, ends=ends, level=level),
+        "critical_batch_size": critical_batch_size_interval(alone, law, ends=ends, level=level),
+    }
+    for name in law.point.keys() - intervals.keys():
+        column = np.array(law.replicates[name])
+        intervals[name] = interval_of(
+            law.point[name], column, np.ones_like(column), level=level, method=_METHOD
+        )
+    return intervals
 
 
 def _record(
     measurements: Measurements,
-    fitted: Measurements,
-    held_out: Measurements,
+    parts: tuple[Measurements, Measurements],
     laws: tuple[FittedLaw, ...],
+    best: FittedLaw,
     choice: FitChoice,
 ) -> FitRecord:
     """Put the record together."""
-    best = laws[choose_law([law.weight for law in laws])]
+    fitted, held_out = parts
     ends = (int(fitted.batch_size.min()), int(fitted.batch_size.max()))
     critical = critical_batch_size_interval(laws, best, ends=ends, level=choice.level)
     code = fit_code(best, critical)

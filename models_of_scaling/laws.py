@@ -8,6 +8,12 @@ Power with floor: S = S_min (1 + (B_crit / B)^alpha), the same as S_min + c B^-a
 c = S_min B_crit^alpha. The exponent is 1 where one noise scale holds during the whole run; a
 noise scale that grows as the loss falls softens the knee (alpha < 1; McCandlish et al. 2018,
 appendix D, and Shallue et al. 2019, arXiv:1811.03600, measure such curves).
+
+P-norm knee: S = (S_min^q + (c / B)^q)^(1/q), c = E_min. Its knee is as hard as the data say:
+q = 1 is the hyperbola, q -> infinity the larger of S_min and c / B, which is what a fixed number
+of steps at the largest stable learning rate gives once the noise no longer matters. The noisy
+quadratic model of Zhang et al. 2019, arXiv:1907.04164, with tuned momentum is near q = 2. The
+form is the usual blend of two limits by a power mean (Churchill & Usagi 1972, AIChE J. 18:1121).
 """
 
 import math
@@ -20,11 +26,12 @@ from models_of_scaling.quantities import (
     Floats,
     batch_size_where_doubling_saves,
     examples_processed,
+    fall_over_floor,
     relative_efficiency,
-    steps_of_power_with_floor,
+    steps_to_target,
 )
 
-LawName = Literal["hyperbola", "power_with_floor"]
+LawName = Literal["hyperbola", "power_with_floor", "p_norm_knee"]
 LAW_NAMES: tuple[LawName, ...] = get_args(LawName)
 
 
@@ -59,7 +66,7 @@ def _check_positive(**values: float) -> None:
 
 
 class _LawWithFloor:
-    """What follows from S = S_min (1 + (B_crit / B)^alpha), whatever alpha is."""
+    """What follows from the one shape of `quantities`, whatever alpha and q are."""
 
     min_steps: float
     critical_batch_size: float
@@ -68,13 +75,18 @@ class _LawWithFloor:
     def _alpha(self) -> float:
         return 1.0
 
+    @property
+    def _q(self) -> float:
+        return 1.0
+
     def steps_to_target(self, batch_size: npt.ArrayLike) -> Floats:
         """Return S(B), optimizer steps."""
-        return steps_of_power_with_floor(
+        return steps_to_target(
             batch_size,
             min_steps=self.min_steps,
             critical_batch_size=self.critical_batch_size,
             exponent=self._alpha,
+            sharpness=self._q,
         )
 
     def examples(self, batch_size: npt.ArrayLike) -> Floats:
@@ -101,7 +113,10 @@ class _LawWithFloor:
         """Return the largest B with S(B) / S(2B) >= saving; 0 where there is none."""
         return float(
             batch_size_where_doubling_saves(
-                saving, critical_batch_size=self.critical_batch_size, exponent=self._alpha
+                saving,
+                critical_batch_size=self.critical_batch_size,
+                exponent=self._alpha,
+                sharpness=self._q,
             )
         )
 
@@ -165,4 +180,46 @@ class PowerWithFloor(_LawWithFloor):
             min_steps=self.min_steps,
             critical_batch_size=self.critical_batch_size,
             exponent=self.exponent,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PNormKnee(_LawWithFloor):
+    """S = (S_min^q + (c / B)^q)^(1/q), with c = S_min B_crit (2^q - 1)^(1/q).
+
+    >>> law = PNormKnee(min_steps=100, critical_batch_size=512, sharpness=3)
+    >>> round(float(law.steps_to_target(512)) / law.min_steps, 12)
+    2.0
+
+    Attributes:
+        min_steps: S_min, the limit of S at large B.
+        critical_batch_size: B_crit, examples, where S = 2 S_min.
+        sharpness: q; 1 is the hyperbola, more is a harder knee.
+    """
+
+    name: ClassVar[LawName] = "p_norm_knee"
+    min_steps: float
+    critical_batch_size: float
+    sharpness: float
+
+    @property
+    def _q(self) -> float:
+        return self.sharpness
+
+    def __post_init__(self) -> None:
+        """Check that all parameters are finite and positive."""
+        _check_positive(
+            min_steps=self.min_steps,
+            critical_batch_size=self.critical_batch_size,
+            sharpness=self.sharpness,
+        )
+
+    @property
+    def min_examples(self) -> float:
+        """E_min = c, the limit of E at small B."""
+        return float(
+            self.min_steps
+            * fall_over_floor(
+                1.0, critical_batch_size=self.critical_batch_size, sharpness=self.sharpness
+            )
         )

@@ -50,6 +50,14 @@ class Observations:
             weight_RN=self.weight_RN[index],
         )
 
+    def only(self, rows_N: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> "Observations":
+        """Return only some of the rows, of every replicate."""
+        return Observations(
+            log_low_RN=self.log_low_RN[:, rows_N],
+            log_high_RN=self.log_high_RN[:, rows_N],
+            weight_RN=self.weight_RN[:, rows_N],
+        )
+
     @property
     def log_middle_RN(self) -> Floats:
         """One log value per row: the middle, or the end that is finite."""

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from models_of_scaling.errors import InputError
-from models_of_scaling.fit_record import FitCode, FitRecord, FittedLaw
-from models_of_scaling.intervals import Interval, check_level, interval_of
-from models_of_scaling.mixture import METHOD, mixed, told_apart
+from models_of_scaling.fit_record import FitCode, FitRecord, knee_of
+from models_of_scaling.intervals import Interval, check_level
+from models_of_scaling.mixture import (
+    Columns,
+    batch_size_interval,
+    critical_batch_sizes,
+    mixed,
+)
 from models_of_scaling.quantities import Floats, batch_size_where_doubling_saves
 from models_of_scaling.wording import interval_in_words, number_in_words
 
@@ -96,21 +99,16 @@ def judge(
         raise InputError(f"--stop-saving {stop_saving} must be more than 1, at most {saving}")
     chosen = check_level(fit.level if level is None else level)
 
-    def where_doubling_saves(factor: float) -> Callable[[FittedLaw, bool], Floats]:
-        return lambda law, is_point: batch_size_where_doubling_saves(
-            factor,
-            critical_batch_size=_critical(law, is_point=is_point),
-            exponent=law.point.get("exponent", 1.0) if is_point else law.exponents(),
-        )
+    def where_doubling_saves(factor: float) -> Callable[[Columns], Floats]:
+        return lambda columns: batch_size_where_doubling_saves(factor, **knee_of(columns))
 
     pays = _claim(
         fit, f"largest batch size whose doubling divides the steps by at least {saving:g}",
         where_doubling_saves(saving), chosen,
     )  # fmt: skip
     critical = _claim(
-        fit, "critical batch size: the steps are twice their floor",
-        lambda law, is_point: _critical(law, is_point=is_point), chosen,
-    )  # fmt: skip
+        fit, "critical batch size: the steps are twice their floor", critical_batch_sizes, chosen
+    )
     stops = _claim(
         fit, f"batch size whose doubling divides the steps by less than {stop_saving:g}",
         where_doubling_saves(stop_saving), chosen,
@@ -130,23 +128,18 @@ def judge(
     )
 
 
-def _critical(law: FittedLaw, *, is_point: bool) -> Floats:
-    column = law.point if is_point else law.replicates
-    return np.array(column["critical_batch_size"])
-
-
 def _claim(
-    fit: FitRecord, meaning: str, of_law: Callable[[FittedLaw, bool], Floats], level: float
+    fit: FitRecord, meaning: str, of_columns: Callable[[Columns], Floats], level: float
 ) -> LimitClaim:
     """Return a claim with its interval over all laws and how much of it is extrapolated."""
     ends = (fit.smallest_batch_size, fit.largest_batch_size)
-    estimate = float(told_apart(of_law(fit.best, True), *ends))
-    values, weights = mixed(fit.laws, lambda law: told_apart(of_law(law, False), *ends))
+    interval = batch_size_interval(fit.laws, fit.best, of_columns, ends=ends, level=level)
+    values, weights = mixed(fit.laws, lambda law: of_columns(law.replicates))
     return LimitClaim(
         meaning=meaning,
-        batch_size=interval_of(estimate, values, weights, level=level, method=METHOD),
+        batch_size=interval,
         extrapolated_share=float(weights[values > ends[1]].sum()),
-        extrapolation=estimate / ends[1],
+        extrapolation=interval.estimate / ends[1],
     )
 
 

@@ -1,39 +1,54 @@
-"""Replicates of several laws as one distribution, each law by its weight."""
+"""Draws of several laws as one distribution, each law by its weight, and what the rows can't bound.
+
+A prior keeps every draw finite, but a bound that only the prior gives is no finding. Where the
+curve bends at the largest batch size by less than one study's noise, the rows tell no floor: the
+knee may be anywhere beyond, S_min anywhere below. Such draws open the far end of an interval
+(inf, or 0); the near end, which the rows do give, counts them as they were drawn.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from models_of_scaling.families import NEGLIGIBLE_SHARE
-from models_of_scaling.fit_record import FittedLaw
-from models_of_scaling.intervals import Interval, interval_of
-from models_of_scaling.quantities import Floats
+from models_of_scaling.fit_record import FittedLaw, knee_of
+from models_of_scaling.fitting import Bools
+from models_of_scaling.intervals import Interval, interval_of, weighted_quantile
+from models_of_scaling.quantities import Floats, fall_over_floor
 
-METHOD = "bootstrap over whole trials, averaged over laws"
+METHOD = "posterior draws, averaged over laws"
+
+# Natural parameters by name: one number each, or a column of draws.
+Columns: TypeAlias = Mapping[str, Any]
 
 
-def told_apart(critical: npt.ArrayLike, smallest: float, largest: float) -> Floats:
-    """Return B_crit with values that the rows can't tell from infinity (or 0) made so.
+def not_told_apart(
+    columns: Columns, noise: npt.ArrayLike, ends: tuple[float, float]
+) -> tuple[Bools, Bools]:
+    """Return where the rows tell no floor, and where they tell no falling part.
 
     Args:
-        critical: B_crit or another batch size in proportion to it.
-        smallest: batch size that was fitted.
-        largest: batch size that was fitted. Where B_crit is a thousand times larger the floor is
-            a thousandth of the steps there, which no noise of ours resolves.
+        columns: natural parameters.
+        noise: of one batch size's estimate, in logs.
+        ends: smallest and largest batch size that were fitted.
 
     Returns:
-        The same shape.
+        Whether the floor adds less than the noise to the log steps at the largest batch size;
+        whether the falling part does at the smallest.
     """
-    values = np.asarray(critical, dtype=float)
-    values = np.where(values > largest / NEGLIGIBLE_SHARE, np.inf, values)
-    return np.where(values < smallest * NEGLIGIBLE_SHARE, 0.0, values)
+    knee = knee_of(columns)
+    q = knee["sharpness"]
+    smallest, largest = (q * np.log(fall_over_floor(end, **knee)) for end in ends)
+    no_floor = np.logaddexp(0, -largest) / q < np.asarray(noise, dtype=float)
+    no_fall = np.logaddexp(0, smallest) / q < np.asarray(noise, dtype=float)
+    return np.asarray(no_floor), np.asarray(no_fall)
 
 
 def mixed(
     laws: Sequence[FittedLaw], of_law: Callable[[FittedLaw], Floats]
 ) -> tuple[Floats, Floats]:
-    """Return the values of all laws' replicates with their weights.
+    """Return the values of all laws' draws with their weights.
 
     Args:
         laws: with weights that sum to 1.
@@ -57,12 +72,12 @@ def mixed_interval(
     level: float,
     method: str = METHOD,
 ) -> Interval:
-    """Return the interval of a quantity over all laws' replicates.
+    """Return the interval of a quantity over all laws' draws, none of them opened.
 
     Args:
         laws: with weights that sum to 1.
         estimate: of the point fit.
-        of_law: the quantity's replicates.
+        of_law: the quantity's draws.
         level: of the interval.
         method: for the record.
     """
@@ -70,50 +85,102 @@ def mixed_interval(
     return interval_of(estimate, values, weights, level=level, method=method)
 
 
-def min_steps_interval(
-    laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[int, int], level: float
+def batch_size_interval(
+    laws: Sequence[FittedLaw],
+    best: FittedLaw,
+    of_columns: Callable[[Columns], Floats],
+    *,
+    ends: tuple[float, float],
+    level: float,
 ) -> Interval:
-    """Return S_min with its interval over all laws.
+    """Return a batch size that moves with the knee, with its interval over all laws.
 
     Args:
-        laws: with weights that sum to 1.
+        laws: with weights that sum to 1, or one law of any weight.
         best: the law whose point fit is the estimate.
-        ends: smallest and largest batch size that were fitted.
-        level: of the interval.
-
-    Returns:
-        Steps; 0 where the rows can't tell the floor from none.
-    """
-
-    def told_from_none(columns: Mapping[str, npt.ArrayLike]) -> Floats:
-        is_open = np.isinf(told_apart(columns["critical_batch_size"], *ends))
-        return np.where(is_open, 0.0, np.asarray(columns["min_steps"], dtype=float))
-
-    return mixed_interval(
-        laws,
-        float(told_from_none(best.point)),
-        lambda law: told_from_none(law.replicates),
-        level=level,
-    )
-
-
-def critical_batch_size_interval(
-    laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[int, int], level: float
-) -> Interval:
-    """Return B_crit with its interval over all laws.
-
-    Args:
-        laws: with weights that sum to 1.
-        best: the law whose point fit is the estimate.
+        of_columns: the batch size, of natural parameters; 0 for "at no batch size".
         ends: smallest and largest batch size that were fitted.
         level: of the interval.
 
     Returns:
         Examples; `high` is inf where the rows give no upper bound, `low` 0 where no lower one.
     """
-    return mixed_interval(
-        laws,
-        float(told_apart(best.point["critical_batch_size"], *ends)),
-        lambda law: told_apart(law.replicates["critical_batch_size"], *ends),
+
+    def opened(columns: Columns, noise: npt.ArrayLike) -> tuple[Floats, Floats]:
+        values = of_columns(columns)
+        no_floor, no_fall = not_told_apart(columns, noise, ends)
+        return np.where(no_fall, 0.0, values), np.where(no_floor & (values > 0), np.inf, values)
+
+    return _opened_interval(laws, best, opened, level=level)
+
+
+def min_steps_interval(
+    laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[float, float], level: float
+) -> Interval:
+    """Return S_min with its interval over all laws.
+
+    Args:
+        laws: with weights that sum to 1, or one law of any weight.
+        best: the law whose point fit is the estimate.
+        ends: smallest and largest batch size that were fitted.
+        level: of the interval.
+
+    Returns:
+        Steps; `low` is 0 where the rows can't tell the floor from none.
+    """
+
+    def opened(columns: Columns, noise: npt.ArrayLike) -> tuple[Floats, Floats]:
+        values = np.asarray(columns["min_steps"], dtype=float)
+        no_floor, _ = not_told_apart(columns, noise, ends)
+        return np.where(no_floor, 0.0, values), values
+
+    return _opened_interval(laws, best, opened, level=level)
+
+
+def critical_batch_size_interval(
+    laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[float, float], level: float
+) -> Interval:
+    """Return B_crit with its interval over all laws.
+
+    Args:
+        laws: with weights that sum to 1, or one law of any weight.
+        best: the law whose point fit is the estimate.
+        ends: smallest and largest batch size that were fitted.
+        level: of the interval.
+
+    Returns:
+        Examples; an end may be open, as `batch_size_interval` says.
+    """
+    return batch_size_interval(laws, best, critical_batch_sizes, ends=ends, level=level)
+
+
+def critical_batch_sizes(columns: Columns) -> Floats:
+    """Return B_crit, examples, of a law's natural parameters."""
+    return np.asarray(columns["critical_batch_size"], dtype=float)
+
+
+def _opened_interval(
+    laws: Sequence[FittedLaw],
+    best: FittedLaw,
+    opened: Callable[[Columns, npt.ArrayLike], tuple[Floats, Floats]],
+    *,
+    level: float,
+) -> Interval:
+    """Return the interval whose low and high end come from different views of the draws."""
+    tail = (1 - level) / 2
+    lows, weights = mixed(laws, lambda law: opened(law.replicates, law.replicates["noise"])[0])
+    highs, _ = mixed(laws, lambda law: opened(law.replicates, law.replicates["noise"])[1])
+    ends = [
+        float(weighted_quantile(values, weights, [share])[0])
+        for values, share in ((lows, tail), (highs, 1 - tail))
+    ]
+    # A point fit that tells no floor has no finite estimate; one that tells no fall has 0.
+    low, high = (float(value) for value in opened(best.point, best.noise))
+    estimate = high if np.isinf(high) else low
+    return Interval(
+        estimate=estimate,
+        low=min(ends[0], estimate),
+        high=max(ends[1], estimate),
         level=level,
+        method=METHOD,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.special import chdtri
 
 from models_of_scaling.fitting import SMALLEST_SIGMA, Bools, Integers
 from models_of_scaling.likelihood import Observations, row_terms
@@ -34,11 +35,13 @@ class StudyNoise:
     size: float
     degrees: float
 
-    def draw(self, replicates: int, rng: np.random.Generator) -> Floats:
-        """Return R noise sizes, as uncertain as `degrees` leaves them; gives Student's t tails."""
-        return np.asarray(
-            self.size * np.sqrt(self.degrees / rng.chisquare(self.degrees, replicates))
-        )
+    def quantiles(self, count: int) -> Floats:
+        """Return so many equally likely noise sizes, rising: the middles of equal shares.
+
+        They are as uncertain as `degrees` leaves them, which gives predictions Student's t tails.
+        """
+        shares = (np.arange(count) + 0.5) / count
+        return np.asarray(self.size * np.sqrt(self.degrees / chdtri(self.degrees, shares)))
 
 
 def study_noise(
@@ -104,7 +107,7 @@ def smallest_sigma(
     Returns:
         Practically 0 where at least two batch sizes are to spare, so that noise-free data are
         recovered exactly; the typical noise where fewer are, as the residuals can't tell it and
-        the prior on the exponent needs a scale to be weighed against; and never below a tenth of
+        the priors need a scale to be weighed against; and never below a tenth of
         the interval-censored rows' width, where the likelihood would be flat.
     """
     low_N, high_N = rows.log_low_RN[0], rows.log_high_RN[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models_of_scaling.command_line import OneLineParser
 
-LAWS = ("auto", "hyperbola", "power_with_floor")
+LAWS = ("auto", "hyperbola", "power_with_floor", "p_norm_knee")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 The interval is predictive: it is for the steps to target (geometric mean over as many repeats as
 the fitted batch sizes typically have) that a new study, tuned with the same effort at that batch
 size, would measure. It holds the uncertainty of each law's parameters, of which law, and the
-noise of that study. The estimate is the laws' point fits, averaged in logs by their weights.
+noise of that study. The estimate is that of `estimated_steps`.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,15 @@ from scipy.special import ndtri
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord, FittedLaw
-from models_of_scaling.intervals import Interval, check_level
-from models_of_scaling.mixture import mixed_interval
+from models_of_scaling.intervals import Interval, check_level, weighted_quantile
+from models_of_scaling.mixture import mixed, mixed_interval
 from models_of_scaling.quantities import Floats
 
-PREDICTIVE: Final = "bootstrap over whole trials, averaged over laws, with the noise of a new study"
+PREDICTIVE: Final = "posterior draws, averaged over laws, with the noise of a new study"
 # Sixteen equally likely normal deviates stand for the new study's noise: no random number is
 # needed, and a 0.99 interval of 400 replicates x 16 deviates still has 64 values in each tail.
 _DEVIATES: Final = ndtri((np.arange(16) + 0.5) / 16)
+_MIDDLE_FIFTH: Final = (0.4, 0.6)
 # Beyond this no published series says how a law goes on: three octaves past the longest known
 # extrapolation that was checked (8x on 23 series).
 SILLY_EXTRAPOLATION: Final = 64.0
@@ -106,9 +107,23 @@ def predict(
 
 
 def estimated_steps(fit: FitRecord, batch_size: float) -> float:
-    """Return the laws' point fits at B, averaged in logs by weight, steps."""
+    """Return the laws' point fits at B, averaged in logs by weight and held near the median.
+
+    The point fit is the most likely one, which lies near the draws' median where the rows tell
+    the knee. Where they do not, the draws are skewed and the most likely knee is nearer than most
+    of them; the estimate then moves to the edge of the draws' middle fifth.
+
+    Args:
+        fit: the record.
+        batch_size: examples per step.
+
+    Returns:
+        Steps.
+    """
     logs = [law.weight * np.log(law.steps(batch_size)) for law in fit.laws]
-    return float(np.exp(sum(logs)))
+    values, weights = mixed(fit.laws, lambda law: law.replicate_steps(batch_size))
+    low, high = weighted_quantile(values, weights, _MIDDLE_FIFTH)
+    return float(np.clip(np.exp(sum(logs)), low, high))
 
 
 def predictive_interval(fit: FitRecord, batch_size: float, *, level: float) -> Interval:

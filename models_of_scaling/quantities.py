@@ -2,17 +2,24 @@
 
 Definitions differ by factors of three to four, so they are never mixed:
 
-| quantity | definition | hyperbola |
-|---|---|---|
-| critical batch size | steps are twice their floor, S = 2 S_min | B_crit |
-| where doubling saves a factor f | largest B with S(B) / S(2B) >= f | B_crit (1 - f/2) / (f - 1) |
-| the same, f = 1.6 | twice the machines still buy four fifths of the ideal | B_crit / 3 |
-| the same, f = 1.1 | twice the machines buy a tenth | 4.5 B_crit |
+| quantity | definition | hyperbola | p-norm, q = 2 |
+|---|---|---|---|
+| critical batch size | steps are twice their floor, S = 2 S_min | B_crit | B_crit |
+| corner | the falling part equals the floor | B_crit | 1.73 B_crit |
+| doubling saves f | largest B with S(B) / S(2B) >= f | B_crit (1 - f/2) / (f - 1) | |
+| the same, f = 1.6 | twice the machines buy four fifths of the ideal | B_crit / 3 | 0.83 B_crit |
+| the same, f = 1.1 | twice the machines buy a tenth | 4.5 B_crit | 3.2 B_crit |
 
 The critical batch size is eq. 2.8 of McCandlish et al. 2018, arXiv:1812.06162.
 None of them is the gradient noise scale, which is measured on gradients.
 
-Everything here is written for S(B) = S_min (1 + (B_crit / B)^alpha); alpha = 1 is the hyperbola.
+Everything here is written for one shape that holds all laws,
+
+    S(B) = S_min (1 + y^q)^(1/q),    y = (K / B)^alpha,    K = B_crit (2^q - 1)^(1 / (alpha q)),
+
+where y is the falling part over the floor, K the corner at which both are equal, alpha the slope
+far below it and q the sharpness of the knee. q = 1 is the power law with floor, in which K is
+B_crit; alpha = q = 1 is the hyperbola; alpha = 1 is the p-norm knee; large q is a hard corner.
 """
 
 from typing import TypeAlias
@@ -23,27 +30,64 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-def steps_of_power_with_floor(
+def fall_over_floor(
+    batch_size: npt.ArrayLike,
+    *,
+    critical_batch_size: npt.ArrayLike,
+    exponent: npt.ArrayLike = 1.0,
+    sharpness: npt.ArrayLike = 1.0,
+) -> Floats:
+    """Return y(B) = (K / B)^alpha, the part of the steps that falls with B over the floor.
+
+    Args:
+        batch_size: B, examples per step; all arguments broadcast.
+        critical_batch_size: B_crit, examples.
+        exponent: alpha, dimensionless.
+        sharpness: q, dimensionless.
+
+    Returns:
+        Dimensionless; 1 at the corner, (2^q - 1)^(1/q) at B_crit.
+    """
+    ratio = np.asarray(critical_batch_size, dtype=float) / np.asarray(batch_size, dtype=float)
+    at_critical = _fall_over_floor_at_critical(np.asarray(sharpness, dtype=float))
+    return np.asarray(at_critical * ratio ** np.asarray(exponent, dtype=float))
+
+
+def _fall_over_floor_at_critical(sharpness: Floats) -> Floats:
+    # (2^q - 1)^(1/q) without overflow for a hard knee, and exactly 1 for q = 1.
+    return np.asarray(2 * (1 - 2.0**-sharpness) ** (1 / sharpness))
+
+
+def steps_to_target(
     batch_size: npt.ArrayLike,
     *,
     min_steps: npt.ArrayLike,
     critical_batch_size: npt.ArrayLike,
-    exponent: npt.ArrayLike,
+    exponent: npt.ArrayLike = 1.0,
+    sharpness: npt.ArrayLike = 1.0,
 ) -> Floats:
-    """Return S(B) = S_min (1 + (B_crit / B)^alpha), in optimizer steps.
+    """Return S(B) = S_min (1 + y^q)^(1/q), in optimizer steps.
 
     Args:
         batch_size: B, examples per step; all arguments broadcast.
         min_steps: S_min, the floor.
-        critical_batch_size: B_crit, examples; may be infinite only where `min_steps` is not zero.
+        critical_batch_size: B_crit, examples, finite.
         exponent: alpha, dimensionless.
+        sharpness: q, dimensionless.
 
     Returns:
         Steps, of the broadcast shape.
     """
-    ratio = np.asarray(critical_batch_size, dtype=float) / np.asarray(batch_size, dtype=float)
-    steps = np.asarray(min_steps, dtype=float) * (1 + ratio ** np.asarray(exponent, dtype=float))
-    return np.asarray(steps)
+    fall = fall_over_floor(
+        batch_size,
+        critical_batch_size=critical_batch_size,
+        exponent=exponent,
+        sharpness=sharpness,
+    )
+    q = np.asarray(sharpness, dtype=float)
+    larger = np.maximum(fall, 1.0)  # taken out of the norm, so that no power overflows
+    norm = larger * ((1 / larger) ** q + (fall / larger) ** q) ** (1 / q)
+    return np.asarray(np.asarray(min_steps, dtype=float) * norm)
 
 
 def examples_processed(batch_size: npt.ArrayLike, steps: npt.ArrayLike) -> Floats:
@@ -73,17 +117,22 @@ def relative_efficiency(
 
 
 def batch_size_where_doubling_saves(
-    saving: float, *, critical_batch_size: npt.ArrayLike, exponent: npt.ArrayLike
+    saving: float,
+    *,
+    critical_batch_size: npt.ArrayLike,
+    exponent: npt.ArrayLike = 1.0,
+    sharpness: npt.ArrayLike = 1.0,
 ) -> Floats:
     """Return the largest B whose doubling still divides the steps by `saving`.
 
-    With x = (B_crit / B)^alpha the condition (1 + x) / (1 + x 2^-alpha) = f gives
-    x = (f - 1) / (1 - f 2^-alpha), so the answer is closed.
+    The condition ((1 + y^q) / (1 + y^q 2^(-alpha q)))^(1/q) = f gives
+    y^q = (f^q - 1) / (1 - (f 2^-alpha)^q), so the answer is closed.
 
     Args:
         saving: f, more than 1.
         critical_batch_size: B_crit, examples.
         exponent: alpha; broadcasts with it.
+        sharpness: q; broadcasts with it.
 
     Returns:
         Examples per step. 0 where no batch size saves that much (f >= 2^alpha, what doubling
@@ -94,9 +143,11 @@ def batch_size_where_doubling_saves(
     """
     if not saving > 1:
         raise ValueError(f"saving {saving} must be more than 1")
-    alpha = np.asarray(exponent, dtype=float)
-    headroom = np.maximum(1 - saving * 2.0**-alpha, 0)
+    alpha, q = np.asarray(exponent, dtype=float), np.asarray(sharpness, dtype=float)
+    headroom = np.maximum(1 - (saving * 2.0**-alpha) ** q, 0)
+    one_over_fall = (headroom / (1 - saving**-q)) ** (1 / q) / saving
+    corner = _fall_over_floor_at_critical(q) * one_over_fall
     critical = np.asarray(critical_batch_size, dtype=float)
     with np.errstate(invalid="ignore"):  # infinity times zero is settled in the next line
-        answer = critical * (headroom / (saving - 1)) ** (1 / alpha)
+        answer = critical * corner ** (1 / alpha)
     return np.asarray(np.where(headroom > 0, answer, 0.0))

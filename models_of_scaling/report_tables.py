@@ -13,11 +13,13 @@ from models_of_scaling.wording import number_in_words
 _LAW_TITLES = {
     "hyperbola": "hyperbola S = S_min (1 + B_crit / B)",
     "power_with_floor": "power with floor S = S_min (1 + (B_crit / B)^alpha)",
+    "p_norm_knee": "p-norm knee S = (S_min^q + (E_min / B)^q)^(1/q)",
 }
 _MEANINGS = {
     "min_steps": "S_min, optimizer steps that no batch size goes below",
     "critical_batch_size": "B_crit, examples; where the steps are twice S_min",
     "exponent": "alpha, the slope far below B_crit; 1 is perfect scaling there",
+    "sharpness": "q, how hard the knee is; 1 is the hyperbola's, a large q a corner",
 }
 
 

@@ -17,8 +17,20 @@ import numpy as np
 from models_of_scaling.fitting import Integers
 from models_of_scaling.likelihood import Observations
 from models_of_scaling.measurements import Measurements, SearchedCell
-from models_of_scaling.noise import StudyNoise
 from models_of_scaling.quantities import Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSpread:
+    """How far each batch size's mean log steps may be off, as far as its own rows tell.
+
+    Attributes:
+        spread_C: standard deviation over replicates of each cell's mean log steps.
+        width_C: mean log width of the cell's intervals; 0 where its rows are exact.
+    """
+
+    spread_C: Floats
+    width_C: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +41,13 @@ class Resampled:
         rows: (R, N) intervals of log steps; rows that a replicate lacks have weight 0.
         batch_size_N: of each row.
         cell_N: number of each row's batch size, increasing.
-        spread_C: standard deviation over replicates of each cell's mean log steps.
-        width_C: mean log width of the cell's intervals; 0 where its rows are exact.
+        spread: of each cell's mean.
     """
 
     rows: Observations
     batch_size_N: Floats
     cell_N: Integers
-    spread_C: Floats
-    width_C: Floats
+    spread: CellSpread
 
 
 def resample(measured: Measurements, replicates: int, rng: np.random.Generator) -> Resampled:
@@ -80,42 +90,8 @@ def resample(measured: Measurements, replicates: int, rng: np.random.Generator) 
         ),
         batch_size_N=np.repeat(sizes.astype(float), counts),
         cell_N=np.repeat(np.arange(len(sizes)), counts),
-        spread_C=np.array(spreads),
-        width_C=np.array(widths),
+        spread=CellSpread(spread_C=np.array(spreads), width_C=np.array(widths)),
     )
-
-
-def with_noise(
-    resampled: Resampled, noise: StudyNoise, rng: np.random.Generator
-) -> tuple[Observations, Floats]:
-    """Move each replicate's batch sizes as another study's noise would.
-
-    Whole trials can't show all of it: rows without repeats do not vary when resampled, a search
-    space that is too narrow is the same in every resample, and a law misses the data somewhat.
-    So each cell's spread is filled up to the noise that the residuals show; where evaluation was
-    sparse its phase is drawn anew too.
-
-    Args:
-        resampled: the replicates.
-        noise: of one batch size's estimate.
-        rng: source of randomness.
-
-    Returns:
-        The moved rows, and the noise size drawn for each replicate (R,).
-    """
-    count = len(resampled.rows.weight_RN)
-    size_R = noise.draw(count, rng)
-    missing = np.sqrt(np.maximum(size_R[:, None] ** 2 - resampled.spread_C**2, 0.0))
-    shape = missing.shape
-    phase = rng.uniform(-0.5, 0.5, shape) * resampled.width_C
-    shift_RN = (rng.standard_normal(shape) * missing + phase)[:, resampled.cell_N]
-    rows = resampled.rows
-    moved = Observations(
-        log_low_RN=rows.log_low_RN + shift_RN,
-        log_high_RN=rows.log_high_RN + shift_RN,
-        weight_RN=rows.weight_RN,
-    )
-    return moved, size_R
 
 
 def _resample_rows(own: Observations, replicates: int, rng: np.random.Generator) -> Observations:

@@ -84,6 +84,19 @@ def test_a_damaged_record_is_refused_with_its_name(tmp_path, fit, path, value):
         read_fit(file)
 
 
+def test_a_record_of_two_laws_without_a_sharpness_is_still_read(tmp_path, fit):
+    """Records from before the p-norm knee have the same schema."""
+    file = tmp_path / "fit.json"
+    write_fit(file, fit)
+    content = json.loads(file.read_text())
+    content["laws"] = [law for law in content["laws"] if law["name"] != "p_norm_knee"]
+    content["law"] = "hyperbola"
+    file.write_text(json.dumps(content))
+    old = read_fit(file)
+    assert [law.name for law in old.laws] == ["hyperbola", "power_with_floor"]
+    assert np.isfinite(old.best.replicate_steps(1024)).all()
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1}', "\x00\xff"])
 def test_a_foreign_file_is_refused_with_its_name(tmp_path, text):
     (tmp_path / "fit.json").write_bytes(text.encode("latin-1"))

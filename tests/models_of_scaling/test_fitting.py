@@ -8,7 +8,7 @@ from statsmodels.base.model import GenericLikelihoodModel
 from models_of_scaling.families import FAMILIES
 from models_of_scaling.fitting import Problem, fit_batched
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import Hyperbola, PowerWithFloor
+from models_of_scaling.laws import Hyperbola, PNormKnee, PowerWithFloor
 from models_of_scaling.likelihood import Observations, row_terms
 
 SIZES = 2 ** np.arange(3, 12)
@@ -20,9 +20,16 @@ def problem_of(family, low, high, batch_size):
         family=family,
         rows=Observations(log_low_RN=low, log_high_RN=high, weight_RN=np.ones_like(low)),
         x_N=np.log(batch_size / REFERENCE),
-        prior_mean_RP=np.zeros((len(low), len(family.parameter_names))),
         smallest_sigma_R=np.full(len(low), 1e-7),
     )
+
+
+def prior_of(family, theta_RP, problem):
+    """Minus the log of the prior, written out from its definition."""
+    ends = np.exp(theta_RP[0, 2:]) if family.free == "exponent" else np.ones(1)
+    knee = theta_RP[0, 1] - theta_RP[0, 0] - ends[0] * problem.x_N.max() if ends.size else 0.0
+    off = (np.array([knee, *theta_RP[0, 2:]]) - family.prior_mean_K) / family.prior_sd_K
+    return 0.5 * (off**2).sum()
 
 
 @pytest.mark.parametrize("min_steps", [3.0, 500.0, 1e6])
@@ -53,6 +60,19 @@ def test_a_planted_power_law_is_recovered_exactly_despite_its_prior(
     np.testing.assert_allclose(got, [200.0, critical_batch_size, exponent], rtol=1e-6)
 
 
+@pytest.mark.parametrize("sharpness", [0.8, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("critical_batch_size", [64.0, 1000.0])
+def test_a_planted_p_norm_knee_is_recovered_exactly_despite_its_prior(
+    simulated, sharpness, critical_batch_size
+):
+    law = PNormKnee(min_steps=200.0, critical_batch_size=critical_batch_size, sharpness=sharpness)
+    rows = simulated.measurements(SIZES, law.steps_to_target(SIZES))
+    fit = fit_laws(rows, FitChoice(laws=("p_norm_knee",), replicates=50))
+    got = [fit.best.point[name] for name in ("min_steps", "critical_batch_size", "sharpness")]
+    # the prior's pull is of order sigma^2 = 1e-14: see the floor of sigma above
+    np.testing.assert_allclose(got, [200.0, critical_batch_size, sharpness], rtol=1e-6)
+
+
 def censored_data(seed, *, law, cap, grid):
     rng = np.random.default_rng(seed)
     batch_size = np.repeat(SIZES, 3)
@@ -71,6 +91,7 @@ def censored_data(seed, *, law, cap, grid):
     [
         Hyperbola(min_steps=100, critical_batch_size=256),
         PowerWithFloor(min_steps=100, critical_batch_size=256, exponent=0.8),
+        PNormKnee(min_steps=100, critical_batch_size=256, sharpness=2.0),
     ],
 )
 def test_the_maximum_is_the_one_that_scipy_finds(law, seed):
@@ -81,8 +102,10 @@ def test_the_maximum_is_the_one_that_scipy_finds(law, seed):
 
     def objective(psi):
         mu, _ = family.log_steps(psi[None, :-1], problem.x_N)
-        prior = 0.5 * ((psi[:-1] / family.prior_sd_P) ** 2).sum()
-        return prior - row_terms(mu, psi[-1:], problem.rows).value.sum()
+        return (
+            prior_of(family, psi[None, :-1], problem)
+            - row_terms(mu, psi[-1:], problem.rows).value.sum()
+        )
 
     start = np.append(fit.theta_RP[0] + 0.2, -2.0)
     options = {"xatol": 1e-10, "fatol": 1e-12, "maxiter": 20_000, "maxfev": 20_000}
@@ -103,7 +126,8 @@ def test_the_maximum_is_the_one_that_statsmodels_finds():
     class CensoredHyperbola(GenericLikelihoodModel):
         def loglikeobs(self, params):
             mu = np.logaddexp(params[0], params[1] - problem.x_N)[None]
-            return row_terms(mu, params[2:3], problem.rows).value[0]
+            prior = prior_of(problem.family, params[None, :2], problem)
+            return row_terms(mu, params[2:3], problem.rows).value[0] - prior / mu.size
 
     model = CensoredHyperbola(low[0], problem.x_N[:, None])
     model.df_model, model.df_resid = 3, 24  # it would count the columns of x instead
@@ -139,7 +163,6 @@ def test_rows_of_weight_zero_do_not_matter_whatever_they_hold():
                 family=FAMILIES["hyperbola"],
                 rows=Observations(log_low_RN=low, log_high_RN=low, weight_RN=weight),
                 x_N=np.log(SIZES / REFERENCE),
-                prior_mean_RP=np.zeros((1, 2)),
                 smallest_sigma_R=np.array([1e-7]),
             )
         )

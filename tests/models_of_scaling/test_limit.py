@@ -56,6 +56,17 @@ def test_a_limit_that_is_not_identified_is_an_open_interval_never_a_bare_number(
     assert content["critical_batch_size"]["batch_size"]["high"] is None
 
 
+def test_a_bound_that_only_the_prior_gives_is_left_open_but_the_near_end_is_a_number(
+    perfect_scaling,
+):
+    for claim in (judge(perfect_scaling).critical_batch_size, judge(perfect_scaling).stops_paying):
+        assert claim.batch_size.high == np.inf
+        assert 64 < claim.batch_size.low < 1e4
+    draws = [law.replicates["critical_batch_size"] for law in perfect_scaling.laws]
+    assert np.isfinite(draws).all()  # predictions use them as they are
+    assert judge(perfect_scaling).min_steps.low == 0
+
+
 def test_steps_that_hardly_fall_leave_the_lower_end_open(simulated):
     steps = 100 * np.exp(0.03 * np.sin(np.arange(9)))
     fit = fit_laws(simulated.measurements(SIZES, steps), FitChoice())

@@ -5,7 +5,7 @@ import numpy as np
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
 from models_of_scaling.noise import TYPICAL_NOISE, StudyNoise, study_noise
-from models_of_scaling.resampling import resample, with_noise
+from models_of_scaling.resampling import resample
 from models_of_scaling.study_source import TableChoice, measurements_from_trials
 from models_of_scaling.trials import trials_to_table
 
@@ -54,7 +54,7 @@ def test_replicates_vary_by_tuning_even_when_the_repeats_do_not(simulated, tmp_p
     for size in np.unique(measured.batch_size):
         at = measured.batch_size == size
         same[at] = same[at][0]
-    assert (resample(measured, 500, np.random.default_rng(0)).spread_C > 0.005).mean() > 0.7
+    assert (resample(measured, 500, np.random.default_rng(0)).spread.spread_C > 0.005).mean() > 0.7
 
 
 def test_resampling_a_study_keeps_its_measured_mean(simulated, tmp_path):
@@ -98,15 +98,19 @@ def test_held_out_batch_sizes_take_their_searches_with_them(simulated, tmp_path)
     assert fit.largest_batch_size == 128
 
 
-def test_missing_spread_is_filled_up_to_the_noise_that_residuals_show(simulated):
+def test_rows_without_repeats_show_no_spread_of_their_own(simulated):
     rows = simulated.measurements([8, 16, 32], [100.0, 50.0, 25.0])
-    drawn = resample(rows, 20_000, np.random.default_rng(0))
-    np.testing.assert_allclose(drawn.spread_C, 0, atol=1e-12)
-    noise = StudyNoise(size=0.1, degrees=1e6)
-    moved, size = with_noise(drawn, noise, np.random.default_rng(1))
-    spread = (moved.log_low_RN - drawn.rows.log_low_RN).std(axis=0)
-    np.testing.assert_allclose(spread, 0.1, rtol=0.02)  # 1 / sqrt(2 * 20,000), 4 of them
-    np.testing.assert_allclose(size, 0.1, rtol=0.01)  # chi-squared with 1e6 degrees
+    drawn = resample(rows, 200, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn.spread.spread_C, 0, atol=1e-12)
+
+
+def test_noise_sizes_are_the_quantiles_of_a_scaled_inverse_chi_squared():
+    sizes = StudyNoise(size=0.1, degrees=4.0).quantiles(2000)
+    want = 0.1 * np.sqrt(4.0 / np.random.default_rng(0).chisquare(4.0, 200_000))
+    for share in (0.1, 0.5, 0.9):
+        np.testing.assert_allclose(np.quantile(sizes, share), np.quantile(want, share), rtol=0.02)
+    sure = StudyNoise(size=0.1, degrees=1e6).quantiles(20)
+    np.testing.assert_allclose(sure, 0.1, rtol=0.01)  # chi-squared with 1e6 degrees
 
 
 def test_noise_has_a_floor_when_residuals_are_zero_and_is_never_below_what_repeats_show(simulated):

@@ -2,23 +2,34 @@ import numpy as np
 import pytest
 
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import Hyperbola, PowerWithFloor
-from models_of_scaling.selection import LawScore, choose_law, corrected_akaike, law_weights
+from models_of_scaling.laws import Hyperbola, PNormKnee, PowerWithFloor
+from models_of_scaling.selection import (
+    HeldOutScore,
+    LawScore,
+    choose_law,
+    corrected_akaike,
+    law_evidence,
+    law_weights,
+)
 
 SIZES = 2 ** np.arange(0, 11)
 
 
-def score(error, *, held_out=6, aicc=None):
-    return LawScore(held_out_error=error, num_held_out=held_out, aicc=aicc, log_likelihood=0.0)
+def score(log_score, *, aicc=None):
+    held_out = None
+    if log_score is not None:
+        held_out = HeldOutScore(error=0.05, log_score=log_score, num_held_out=6)
+    return LawScore(held_out=held_out, aicc=aicc, log_likelihood=0.0)
 
 
 def test_the_law_that_made_the_data_is_chosen(simulated):
     rng = np.random.default_rng(0)
     soft = PowerWithFloor(min_steps=100, critical_batch_size=100, exponent=0.6)
     hyperbola = Hyperbola(min_steps=100, critical_batch_size=100)
-    for law, name in ((soft, "power_with_floor"), (hyperbola, "hyperbola")):
+    hard = PNormKnee(min_steps=100, critical_batch_size=100, sharpness=3)
+    for law in (soft, hyperbola, hard):
         rows = simulated.measurements(*simulated.noisy_rows(law, SIZES, rng))
-        assert fit_laws(rows, FitChoice(replicates=50)).law == name
+        assert fit_laws(rows, FitChoice(replicates=50)).law == law.name
 
 
 def test_the_choice_never_sees_held_out_rows(simulated):
@@ -33,24 +44,39 @@ def test_the_choice_never_sees_held_out_rows(simulated):
 
 
 def test_two_laws_that_err_alike_share_the_weight_and_the_simpler_is_named():
-    weights = law_weights([score(0.05), score(0.05)])
-    np.testing.assert_allclose(weights, [0.5, 0.5], rtol=1e-12)
-    assert choose_law(weights) == 0
-    assert choose_law([0.2, 0.8]) == 1
+    evidence = law_evidence([score(5.0), score(5.0), score(5.0)])
+    assert evidence == [1.0, 1.0, 1.0]
+    np.testing.assert_allclose(law_weights(evidence, [1, 1, 2]), [0.25, 0.25, 0.5], rtol=1e-12)
+    assert choose_law(evidence, [2, 3, 3]) == 0
+    assert choose_law([0.4, 1.0, 0.9], [2, 3, 3]) == 1
 
 
-def test_a_difference_below_the_typical_noise_hardly_counts():
-    near = law_weights([score(0.001), score(0.005)])
-    far = law_weights([score(0.02), score(0.2)])
-    assert near[0] < 0.55 < 0.95 < far[0]
+def test_evidence_is_the_square_root_of_the_held_out_density():
+    """Half of the held-out batch sizes count as independent."""
+    evidence = law_evidence([score(3.0), score(5.0)])
+    np.testing.assert_allclose(evidence, [np.exp(-1.0), 1.0], rtol=1e-12)
+
+
+def test_without_held_out_batch_sizes_aicc_speaks():
+    evidence = law_evidence([score(None, aicc=10.0), score(None, aicc=14.0)])
+    np.testing.assert_allclose(evidence, [1.0, np.exp(-2.0)], rtol=1e-12)
+
+
+def test_a_law_that_claims_too_narrow_an_interval_scores_worse(simulated):
+    """Steps with a hard knee: the hyperbola misses the largest batch sizes and is sure of it."""
+    law = PNormKnee(min_steps=100, critical_batch_size=100, sharpness=4)
+    rows = simulated.measurements(*simulated.noisy_rows(law, SIZES, np.random.default_rng(1)))
+    weights = {each.name: each.weight for each in fit_laws(rows, FitChoice(replicates=50)).laws}
+    assert weights["p_norm_knee"] > 0.8 and weights["hyperbola"] < 0.1
 
 
 def test_with_four_batch_sizes_nothing_is_held_against_the_law_that_aicc_cannot_judge(simulated):
     law = Hyperbola(min_steps=100, critical_batch_size=64)
     rows = simulated.measurements(SIZES[::3], law.steps_to_target(SIZES[::3]))
     fit = fit_laws(rows, FitChoice(replicates=50))
-    assert [each.held_out_error for each in fit.laws] == [None, None]
-    assert [each.weight for each in fit.laws] == [0.5, 0.5]
+    assert [each.held_out_error for each in fit.laws] == [None, None, None]
+    assert [each.weight for each in fit.laws] == [0.25, 0.25, 0.5]
+    assert fit.law == "hyperbola"
 
 
 def test_aicc_is_the_published_formula_and_absent_where_undefined():

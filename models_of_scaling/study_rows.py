@@ -1,0 +1,116 @@
+"""The rows of one fit, and what each batch size's rows say together.
+
+Shapes: N = rows, C = batch sizes (cells), J = noise sizes.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from models_of_scaling.fitting import Bools, Integers
+from models_of_scaling.likelihood import Observations, row_terms
+from models_of_scaling.quantities import Floats
+from models_of_scaling.resampling import CellSpread
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRows:
+    """The rows of one fit with what every law needs of them.
+
+    Attributes:
+        rows: the data, one replicate.
+        x_N: log of batch size over the reference batch size.
+        cell_N: number of each row's batch size, from 0 and increasing with it.
+        spread: of each batch size's mean.
+    """
+
+    rows: Observations
+    x_N: Floats
+    cell_N: Integers
+    spread: CellSpread
+
+    @property
+    def num_cells(self) -> int:
+        """The number of different batch sizes."""
+        return int(self.cell_N.max()) + 1
+
+    @property
+    def reached_N(self) -> Bools:
+        """Whether each row reached the target."""
+        return np.asarray(np.isfinite(self.rows.log_high_RN[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellMeans:
+    """What each batch size says about the curve.
+
+    Attributes:
+        x_C: log of batch size over the reference batch size.
+        log_steps_C: mean log steps; where some rows are censored, what replaces their mean in
+            the likelihood near the point fit. For a cell in which nothing reached, the mean of
+            the log steps that were done.
+        information_C: share of the information that the cell would hold without censoring.
+        reached_C: whether any row reached the target.
+        spread_C: standard deviation of the mean that resampling whole trials shows.
+        width_C: log width of the interval that sparse evaluation leaves.
+    """
+
+    x_C: Floats
+    log_steps_C: Floats
+    information_C: Floats
+    reached_C: Bools
+    spread_C: Floats
+    width_C: Floats
+
+    def variance(self, noise_sizes: Floats) -> Floats:
+        """Return the variance of each cell's mean for each noise size.
+
+        The spread that resampling shows is part of the noise, not added to it. An evaluation's
+        phase is uniform within its interval.
+        """
+        sizes = np.maximum(noise_sizes[:, None], self.spread_C)
+        return np.asarray((sizes**2 + self.width_C**2 / 12) / self.information_C)
+
+    def take(self, cells: Bools) -> "CellMeans":
+        """Return only some of the cells."""
+        columns = {each.name: getattr(self, each.name)[cells] for each in fields(self)}
+        return CellMeans(**columns)
+
+
+def cell_means(study: StudyRows, mu_N: Floats, log_sigma: float) -> CellMeans:
+    """Reduce rows to one number per batch size.
+
+    Args:
+        study: the data.
+        mu_N: log steps of the point fit.
+        log_sigma: of the same fit, one row's noise.
+
+    Returns:
+        The means. Censored rows beside reached ones enter by the first two derivatives of their
+        log likelihood at the point fit.
+    """
+    rows, cell_N = study.rows, study.cell_N
+    middle_N, weight_N = rows.log_middle_RN[0], rows.weight_RN[0]
+    reached_N = np.isfinite(rows.log_high_RN[0])
+    total_C = np.bincount(cell_N, weight_N)
+    reached_C = np.bincount(cell_N, weight_N * reached_N) > 0
+    as_measured = Observations(
+        log_low_RN=middle_N[None],
+        log_high_RN=np.where(reached_N, middle_N, np.inf)[None],
+        weight_RN=rows.weight_RN,
+    )
+    terms = row_terms(mu_N[None], np.array([log_sigma]), as_measured)
+    variance = np.exp(2 * log_sigma)
+    pull_C = np.bincount(cell_N, weight_N * variance * terms.d_mu[0]) / total_C
+    information_C = np.bincount(cell_N, weight_N * variance * terms.k_mu_mu[0]) / total_C
+    information_C = np.where(reached_C, information_C, 1.0)
+    mean_C = np.bincount(cell_N, weight_N * middle_N) / total_C
+    mu_C = np.bincount(cell_N, weight_N * mu_N) / total_C
+    return CellMeans(
+        x_C=np.bincount(cell_N, weight_N * study.x_N) / total_C,
+        log_steps_C=np.where(reached_C, mu_C + pull_C / information_C, mean_C),
+        information_C=information_C,
+        reached_C=reached_C,
+        spread_C=study.spread.spread_C,
+        width_C=study.spread.width_C,
+    )
