@@ -105,12 +105,13 @@ def report_page(fit: FitRecord, trials_table: pa.Table | None = None) -> str:
             "The band is the interval over the fitted laws' replicates."
         ),
         quantities=quantity_rows(fit),
-        score_names=("weight", "held-out error", "AICc", "noise", "converged"),
+        score_names=("weight", "held-out error", "AICc", "noise"),
         scores=score_rows(fit),
         selection_note=(
-            "Held-out error: root mean squared log error when the law is fitted to the smaller "
-            "batch sizes and scored on the next one to three larger ones. Predictions average over "
-            "the laws by weight. Noise: of one study's estimate at one batch size."
+            "Laws are weighed by how well they predict larger batch sizes that they were not "
+            "fitted to; predictions average over them by weight. Held-out error: root mean squared "
+            "log error on the next one to three larger ones. Noise: of one study's estimate at one "
+            "batch size."
         ),
         search_figure=_search_figure(search) if search is not None else None,
         search_caption=(

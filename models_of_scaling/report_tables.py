@@ -75,7 +75,6 @@ def score_rows(fit: FitRecord) -> list[dict[str, Any]]:
                 "" if law.held_out_error is None else f"{100 * law.held_out_error:.1f} %",
                 "" if law.aicc is None else f"{law.aicc:.1f}",
                 f"{100 * law.noise:.1f} %",
-                f"{100 * law.share_converged:.0f} %",
             ],
         }
         for law in fit.laws
