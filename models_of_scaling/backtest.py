@@ -48,7 +48,7 @@ def back_test(
     Args:
         series: of steps to target.
         forecasters: names in `forecasters.FORECASTERS`.
-        replicates: bootstrap refits of each law at each origin.
+        replicates: draws of each law's posterior at each origin.
         level: of the intervals.
 
     Returns:

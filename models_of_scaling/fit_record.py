@@ -61,7 +61,6 @@ class FittedLaw:
         point: natural parameters of the point fit, always finite, to compute with.
         noise: of one study's estimate at one batch size, in logs (0.05 is about 5 %).
         converged: whether the point fit did.
-        share_converged: 1; of the refits, in records from when replicates were refits.
         held_out_error: root mean squared log error at held-out larger batch sizes, or None.
         num_held_out: batch sizes held out for it.
         aicc: Akaike's criterion, or None where not defined.
@@ -75,7 +74,6 @@ class FittedLaw:
     point: dict[str, float]
     noise: float
     converged: bool
-    share_converged: float
     held_out_error: float | None
     num_held_out: int
     aicc: float | None

@@ -151,7 +151,6 @@ def _fitted_law(
         point=dict(zip(names, point_values.tolist(), strict=True)),
         noise=noise.size,
         converged=bool(point.fit.converged_R[0]),
-        share_converged=1.0,
         held_out_error=None if held_out is None else held_out.error,
         num_held_out=0 if held_out is None else held_out.num_held_out,
         aicc=point.score.aicc,
