@@ -1,10 +1,32 @@
 """python -m models_of_scaling fit | predict | limit | report | backtest: from rows to a verdict."""
 
+import argparse
 from collections.abc import Sequence
+from typing import Final
 
-from models_of_scaling import commands
-from models_of_scaling.command_line import run_command
-from models_of_scaling.parser import build_parser
+from models_of_scaling.command_line import OneLineParser, run_command
+from models_of_scaling.commands import backtest, fit, limit, predict, report
+
+# A command's file imports what is heavy inside `run`, so that --help is quick.
+_COMMANDS: Final = {
+    "fit": fit,
+    "predict": predict,
+    "limit": limit,
+    "report": report,
+    "backtest": backtest,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = OneLineParser(
+        prog="python -m models_of_scaling",
+        description="How far can the batch size be raised before it stops paying, and how sure?",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in _COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.HELP))
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,14 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> None:
     arguments = build_parser().parse_args(argv)
-    run = {
-        "fit": commands.run_fit,
-        "predict": commands.run_predict,
-        "limit": commands.run_limit,
-        "report": commands.run_report,
-        "backtest": commands.run_backtest,
-    }[arguments.command]
-    run(arguments)
+    _COMMANDS[arguments.command].run(arguments)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from models_of_scaling.intervals import weighted_quantile
 from models_of_scaling.limit import LimitVerdict, judge, verdict_in_words
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.mixture import mixed
-from models_of_scaling.plots import (
+from models_of_scaling.plots.steps_to_target import (
     MeasuredSteps,
     SearchPoints,
     StepsCurve,

@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.commands import prediction_table, summary
+from models_of_scaling.commands.fit import summary
+from models_of_scaling.commands.predict import prediction_table
 from models_of_scaling.fit_record import FitRecord, write_fit
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.limit import judge, verdict_in_words

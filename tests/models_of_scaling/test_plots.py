@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models_of_scaling.plots import (
+from models_of_scaling.plots.steps_to_target import (
     MeasuredSteps,
     SearchPoints,
     StepsCurve,

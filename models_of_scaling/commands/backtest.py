@@ -1,0 +1,58 @@
+"""`backtest`: how well held-out parts of published series are predicted."""
+
+import argparse
+import json
+from typing import Final
+
+HELP: Final = "how well published series are predicted"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's words.
+
+    Args:
+        parser: of this command.
+    """
+    parser.add_argument(
+        "--series", nargs="+", action="extend", metavar="NAME", help="only these series"
+    )
+    parser.add_argument(
+        "--law",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="only these: a law, averaged (over all laws) or todays_practice",
+    )
+    parser.add_argument("--replicates", type=int, default=300, metavar="R")
+    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predict held-out parts of the published series and print how well that went.
+
+    Args:
+        arguments: what `add_arguments` asked for.
+    """
+    from models_of_scaling.backtest import back_test, check_forecasters
+    from models_of_scaling.backtest_table import back_test_as_json, score_table
+    from models_of_scaling.forecast_scores import scores
+    from models_of_scaling.published.loader import choose_series
+
+    replicates, level = arguments.replicates, arguments.level
+    forecasters = check_forecasters(arguments.law)
+    series = choose_series(arguments.series)
+    outcomes = back_test(series, forecasters=forecasters, replicates=replicates, level=level)
+    summary_of_all = scores(outcomes)
+    if arguments.json:
+        answer = back_test_as_json(
+            series, outcomes, summary_of_all, replicates=replicates, level=level
+        )
+        print(json.dumps(answer, allow_nan=False))
+        return
+    tested = len({outcome.series for outcome in outcomes})
+    print(
+        f"{len(series)} published series of steps to target; {tested} are long and wide enough "
+        "to hold a batch size out.\n"
+    )
+    print(score_table(summary_of_all, level=level))

@@ -1,0 +1,96 @@
+"""`fit`: laws fitted to a table, the record of the fit and a summary of it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from models_of_scaling.commands.table_choice import add_table_choice, check_out, table_choice
+
+if TYPE_CHECKING:
+    from models_of_scaling.fit_record import FitRecord
+
+HELP: Final = "fit laws to a table of measurements or trials"
+LAWS: Final = ("auto", "hyperbola", "power_with_floor", "p_norm_knee")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's words.
+
+    Args:
+        parser: of this command.
+    """
+    parser.add_argument(
+        "table", type=Path, metavar="TABLE", help="CSV or parquet file, or folder of trials"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FIT.JSON")
+    add_table_choice(parser)
+    parser.add_argument(
+        "--holdout-above",
+        type=int,
+        metavar="B",
+        help="leave larger batch sizes out of the fit, to compare with predictions",
+    )
+    parser.add_argument(
+        "--law", choices=LAWS, default="auto", help="auto fits all and averages by held-out error"
+    )
+    parser.add_argument("--replicates", type=int, default=1000, metavar="R")
+    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
+    parser.add_argument("--seed", type=int, default=0, help="of the replicates")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fit laws to a table, write the record and print a summary.
+
+    Args:
+        arguments: what `add_arguments` asked for.
+    """
+    from models_of_scaling.fit_record import write_fit
+    from models_of_scaling.law_fit import FitChoice, fit_laws
+    from models_of_scaling.laws import LAW_NAMES
+    from models_of_scaling.study_source import read_measurements
+
+    choice = FitChoice(
+        laws=LAW_NAMES if arguments.law == "auto" else (arguments.law,),
+        replicates=arguments.replicates,
+        level=arguments.level,
+        holdout_above=arguments.holdout_above,
+        seed=arguments.seed,
+    )
+    check_out(arguments.out)
+    fit = fit_laws(read_measurements(arguments.table, table_choice(arguments)), choice)
+    write_fit(arguments.out, fit)
+    print(summary(fit))
+    print(f"Written: {arguments.out}")
+
+
+def summary(fit: "FitRecord") -> str:
+    """Return what a fit found, several lines.
+
+    Args:
+        fit: the record.
+    """
+    from models_of_scaling.wording import interval_in_words
+
+    rows = f"{fit.num_reached} reached the target, {fit.num_censored} did not (censored)"
+    if fit.source["kind"] == "trials":
+        rows += f"; from {fit.source['num_rows']:,} trials, {fit.source['num_diverged']:,} diverged"
+    if fit.held_out.batch_size:
+        rows += f"; {len(fit.held_out.batch_size)} rows held out above {fit.holdout_above:,}"
+    best = fit.best
+    error = (
+        "too few batch sizes to hold any out"
+        if best.held_out_error is None
+        else f"error {100 * best.held_out_error:.1f} % on {best.num_held_out} held-out batch sizes"
+    )
+    sizes = len(set(fit.measured.batch_size))
+    what = ", ".join(word for word in (fit.workload, fit.optimizer, fit.target) if word)
+    lines = [
+        f"Fitted{f' ({what})' if what else ''}: {len(fit.measured.batch_size)} rows at {sizes} "
+        f"batch sizes, {fit.smallest_batch_size:,} to {fit.largest_batch_size:,}: {rows}.",
+        f"Best law: {best.name} (weight {best.weight:.2f}; {error}).",
+        f"Fewest steps, S_min: {interval_in_words(fit.min_steps)}.",
+        f"Critical batch size, B_crit: {interval_in_words(fit.critical_batch_size)}.",
+        f"Noise of one batch size's estimate: about {100 * best.noise:.1f} %.",
+        f"Result code: {fit.code}.",
+    ]
+    return "\n".join([*lines, *fit.advice])

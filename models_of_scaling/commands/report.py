@@ -1,0 +1,50 @@
+"""`report`: one HTML page with plots and the verdict."""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from models_of_scaling.commands.table_choice import add_table_choice, check_out, table_choice
+
+HELP: Final = "one HTML page with plots and the verdict"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's words.
+
+    Args:
+        parser: of this command.
+    """
+    parser.add_argument("fit", type=Path, metavar="FIT.JSON")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT.HTML")
+    parser.add_argument(
+        "--table",
+        type=Path,
+        help="the fitted table or folder of trials, for the plots that need single runs",
+    )
+    add_table_choice(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the HTML page.
+
+    Args:
+        arguments: what `add_arguments` asked for.
+    """
+    from models_of_scaling import report
+    from models_of_scaling.fit_record import read_fit
+    from models_of_scaling.study_source import choose_trials, is_trials, read_measurements
+    from models_of_scaling.trials import read_trials
+
+    fit = read_fit(arguments.fit)
+    check_out(arguments.out)
+    measurements, trials_table = None, None
+    if arguments.table is not None:
+        choice = table_choice(arguments)
+        measurements = read_measurements(arguments.table, choice)
+        if is_trials(arguments.table):
+            trials_table = choose_trials(
+                read_trials(arguments.table), choice, where=str(arguments.table)
+            )
+    report.write_report(fit, measurements, trials_table, arguments.out)
+    print(f"Written: {arguments.out}")

@@ -1,0 +1,1 @@
+"""Plots: `ax` and finished numbers in, one file per kind of curve."""
