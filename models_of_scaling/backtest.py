@@ -55,16 +55,13 @@ def back_test(
         One outcome per case and forecaster; deterministic.
     """
     choice = FitChoice(laws=laws_needed(forecasters), replicates=replicates, level=level)
-    return [
-        outcome
-        for each in series
-        for outcome in _outcomes(each.name, each.rows, forecasters, choice)
-    ]
+    return [outcome for each in series for outcome in _outcomes(each, forecasters, choice)]
 
 
 def _outcomes(
-    name: str, measurements: Measurements, forecasters: Sequence[str], choice: FitChoice
+    series: PublishedSeries, forecasters: Sequence[str], choice: FitChoice
 ) -> list[Outcome]:
+    measurements = series.rows
     cases = cases_of(measurements)
     outcomes = []
     for origin in sorted({case.largest_fitted for case in cases}):
@@ -79,7 +76,8 @@ def _outcomes(
                 measured, at_least = _measured(measurements, case.batch_size)
                 outcomes.append(
                     Outcome(
-                        series=name,
+                        series=series.name,
+                        part=series.part,
                         forecaster=forecaster,
                         case=case,
                         forecast=answers[case.batch_size],

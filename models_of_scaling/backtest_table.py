@@ -3,11 +3,16 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Final
 
 from models_of_scaling.forecast_scores import Estimated, Outcome, Score
 from models_of_scaling.published.series import PublishedSeries
 
+_PARTS: Final = {
+    "workload": "ONE SERIES OF EACH WORKLOAD (MLPerf's reference points)",
+    "resnet50_cut": "RESNET-50 AGAIN, by creator, round and submitter; these series share runs",
+}
 _TITLES: Final = {
     "rolling": "Rolling origin: fitted below, predicted nearest to 2x, 4x and 8x beyond.",
     "largest": "The largest batch size, predicted from those at most 1/2, 1/4 and 1/8 of it.",
@@ -19,24 +24,24 @@ _HEADER: Final = (
 
 
 def score_table(scores: Sequence[Score], *, level: float) -> str:
-    """Return the scores as aligned lines, one block per design.
+    """Return the scores as aligned lines, one block per part and design.
 
     Args:
         scores: of `forecast_scores.scores`.
         level: of the intervals that were scored.
     """
     blocks = []
-    for design, title in _TITLES.items():
-        rows = [_HEADER, *(_cells(score) for score in scores if score.design == design)]
-        if len(rows) > 1:
-            blocks.append("\n".join([title, *_aligned(rows)]))
+    for (part, name), (design, title) in product(_PARTS.items(), _TITLES.items()):
+        chosen = [score for score in scores if (score.part, score.design) == (part, design)]
+        if chosen:
+            rows = [_HEADER, *(_cells(score) for score in chosen)]
+            blocks.append("\n".join([f"{name}.", title, *_aligned(rows)]))
     legend = (
         "away: median distance from the data. median error, 90th pct: of the relative error at "
         "the held-out batch size.\n"
         f"coverage: share of {100 * level:g} % intervals that held it. width: median of high over "
         "low. score: mean of Winkler's interval score in logs, smaller is better.\n"
-        "In brackets: 90 % intervals that count a series, not a case, as one. The series by round "
-        "and by submitter share runs."
+        "In brackets: 90 % intervals that count a series, not a case, as one."
     )
     return "\n\n".join([*blocks, legend])
 
@@ -102,6 +107,7 @@ def back_test_as_json(
 def _series(series: PublishedSeries) -> dict[str, Any]:
     return {
         "name": series.name,
+        "part": series.part,
         "kind": series.kind,
         "batch_sizes": list(series.batch_sizes),
         "num_runs": len(series.measurements),

@@ -8,6 +8,7 @@ smallest on average for the true quantiles: it punishes both misses and width.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.special import ndtri
 
 from models_of_scaling.backtest_cases import DESIGNS, FACTORS, Case, Design
 from models_of_scaling.forecasters import FORECASTERS, Forecast
+from models_of_scaling.published.series import SERIES_PARTS, SeriesPart
 from models_of_scaling.quantities import Floats
 
 # Resampled sets of series behind the interval of each summary.
@@ -28,6 +30,7 @@ class Outcome:
 
     Attributes:
         series: its name.
+        part: of the published series that it belongs to.
         forecaster: who predicted.
         case: what was predicted from what.
         forecast: the prediction.
@@ -37,6 +40,7 @@ class Outcome:
     """
 
     series: str
+    part: SeriesPart
     forecaster: str
     case: Case
     forecast: Forecast
@@ -119,9 +123,10 @@ class Estimated:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How one forecaster did in one design at one factor.
+    """How one forecaster did on one part of the series in one design at one factor.
 
     Attributes:
+        part: of the published series.
         design: "rolling" or "largest".
         factor: 2, 4 or 8.
         forecaster: its name.
@@ -136,6 +141,7 @@ class Score:
         interval_score: mean of Winkler's score in logs; None without intervals.
     """
 
+    part: SeriesPart
     design: Design
     factor: int
     forecaster: str
@@ -151,7 +157,7 @@ class Score:
 
 
 def scores(outcomes: Sequence[Outcome]) -> list[Score]:
-    """Summarise outcomes by design, factor and forecaster.
+    """Summarise outcomes by part, design, factor and forecaster.
 
     Args:
         outcomes: of `back_test`.
@@ -160,22 +166,19 @@ def scores(outcomes: Sequence[Outcome]) -> list[Score]:
         One score for each combination that has a case with a measured value.
     """
     answer = []
-    for design in DESIGNS:
-        for factor in FACTORS:
-            for forecaster in FORECASTERS:
-                chosen = [
-                    outcome
-                    for outcome in outcomes
-                    if (outcome.case.design, outcome.case.factor, outcome.forecaster)
-                    == (design, factor, forecaster)
-                ]
-                if any(outcome.error is not None for outcome in chosen):
-                    answer.append(_score(chosen))
+    for key in product(SERIES_PARTS, DESIGNS, FACTORS, FORECASTERS):
+        chosen = [each for each in outcomes if _key(each) == key]
+        if any(outcome.error is not None for outcome in chosen):
+            answer.append(_score(chosen))
     return answer
 
 
+def _key(outcome: Outcome) -> tuple[SeriesPart, Design, int, str]:
+    return outcome.part, outcome.case.design, outcome.case.factor, outcome.forecaster
+
+
 def _score(outcomes: Sequence[Outcome]) -> Score:
-    """Summarise the outcomes of one design, factor and forecaster; one at least is measured."""
+    """Summarise the outcomes of one key; one at least is measured."""
     first = outcomes[0]
     known = [outcome for outcome in outcomes if outcome.error is not None]
     errors = np.array([abs(outcome.error or 0.0) for outcome in known])
@@ -183,6 +186,7 @@ def _score(outcomes: Sequence[Outcome]) -> Score:
     widths = [outcome.log_width for outcome in outcomes if outcome.log_width is not None]
     penalties = [each.interval_score for each in known if each.interval_score is not None]
     return Score(
+        part=first.part,
         design=first.case.design,
         factor=first.case.factor,
         forecaster=first.forecaster,

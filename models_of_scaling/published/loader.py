@@ -5,6 +5,7 @@ from typing import Final
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.published.reference_points import reference_point_series
+from models_of_scaling.published.reference_workloads import reference_workload_series
 from models_of_scaling.published.series import PublishedSeries
 from models_of_scaling.published.submitted_runs import submitted_series
 
@@ -16,12 +17,17 @@ def steps_series() -> list[PublishedSeries]:
     """Return the published series of steps to target with at least 4 different batch sizes.
 
     Returns:
-        26 series: MLPerf's reference points (all, and of either creator), each round's submitted
-        runs by optimizer (11), and each submitter's over the rounds v0.7 to v4.0 (12).
+        42 series: MLPerf's reference points of ResNet-50 (all, and of either creator) and of 16
+        other workloads, each round's submitted ResNet-50 runs by optimizer (11), and each
+        submitter's over the rounds v0.7 to v4.0 (12).
     """
     return [
         series
-        for series in [*reference_point_series(), *submitted_series()]
+        for series in [
+            *reference_point_series(),
+            *reference_workload_series(),
+            *submitted_series(),
+        ]  # fmt: skip
         if len(series.batch_sizes) >= FEWEST_BATCH_SIZES
     ]
 

@@ -21,6 +21,7 @@ from models_of_scaling.published.series import (
     PublishedRun,
     PublishedSeries,
     PublishedSource,
+    SeriesPart,
     imagenet_measurements,
 )
 
@@ -35,7 +36,7 @@ def reference_point_series() -> list[PublishedSeries]:
     rows = of_newest_version(every)
     kept = {row["batch_size"] for row in rows}
     num_withdrawn = sum(row["batch_size"] not in kept for row in every)
-    series = [_series("mlperf_reference", rows, num_left_out=num_withdrawn)]
+    series = [_series("mlperf_reference", rows, part="workload", num_left_out=num_withdrawn)]
     for creator in sorted({row["creator"] for row in rows}):
         own = [row for row in rows if row["creator"] == creator]
         series.append(_series(f"mlperf_reference_{creator.lower()}", own))
@@ -59,7 +60,9 @@ def of_newest_version(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if number(row) == newest]
 
 
-def _series(name: str, rows: Sequence[Row], *, num_left_out: int = 0) -> PublishedSeries:
+def _series(
+    name: str, rows: Sequence[Row], *, part: SeriesPart = "resnet50_cut", num_left_out: int = 0
+) -> PublishedSeries:
     runs = [
         PublishedRun(
             batch_size=int(row["batch_size"]),
@@ -81,6 +84,7 @@ def _series(name: str, rows: Sequence[Row], *, num_left_out: int = 0) -> Publish
         measurements=imagenet_measurements(
             runs, file=_FILE, workload="resnet50_imagenet", optimizer="lars", target=_TARGET
         ),
+        part=part,
         num_left_out=num_left_out,
         left_out="batch sizes that only rule set 1.0.0 has" if num_left_out else "",
     )

@@ -6,8 +6,8 @@ a target held is known, so it is no table of steps to target).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Literal, get_args
 
 import numpy as np
 
@@ -20,6 +20,10 @@ IMAGENET_TRAIN_EXAMPLES: Final = 1_281_167  # ILSVRC-2012 training split
 
 SeriesKind = Literal["steps_to_target", "accuracy_at_fixed_epochs"]
 SeriesUnit = Literal["run", "submission"]
+# "workload": one series of each workload, which share nothing. "resnet50_cut": ResNet-50's runs
+# again, by creator, round and submitter, which share runs with each other.
+SeriesPart = Literal["workload", "resnet50_cut"]
+SERIES_PARTS: Final[tuple[SeriesPart, ...]] = get_args(SeriesPart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ class PublishedSeries:
         measurements: one row per training run, as the fitter takes them; runs of one submission
             share a group.
         unit: what the back-test takes as one row: the run, or a submission's median run.
+        part: of the published series that it belongs to.
         num_left_out: runs of this series that say nothing and are no row, with `left_out` why.
         left_out: "" where there is none.
     """
@@ -58,6 +63,7 @@ class PublishedSeries:
     source: PublishedSource
     measurements: Measurements
     unit: SeriesUnit = "run"
+    part: SeriesPart = "resnet50_cut"
     num_left_out: int = 0
     left_out: str = ""
 
@@ -159,12 +165,37 @@ def imagenet_measurements(
         target: top-1 accuracy, a share.
 
     Returns:
+        Rows as `measurements_of_runs` makes them.
+    """
+    rows = measurements_of_runs(
+        runs, file=file, workload=workload, num_train_examples=IMAGENET_TRAIN_EXAMPLES
+    )
+    return replace(
+        rows,
+        optimizer=optimizer,
+        target=f"validation_accuracy>={target:g}",
+        num_train_examples=IMAGENET_TRAIN_EXAMPLES,
+    )
+
+
+def measurements_of_runs(
+    runs: Sequence[PublishedRun], *, file: str, workload: str, num_train_examples: float
+) -> Measurements:
+    """Return runs as rows in steps.
+
+    Args:
+        runs: at least one.
+        file: published table that they are from.
+        workload: for the record.
+        num_train_examples: in an epoch, which turns epochs into steps.
+
+    Returns:
         Rows of steps, ordered by batch size. A run that met its target did so somewhere in
         (epochs_before, epochs]; one that did not is censored at `epochs`.
     """
     ordered = sorted(runs, key=lambda run: run.batch_size)
     batch_size = np.array([run.batch_size for run in ordered], dtype=np.int64)
-    steps_per_epoch = IMAGENET_TRAIN_EXAMPLES / batch_size
+    steps_per_epoch = num_train_examples / batch_size
     reached = np.array([run.reached for run in ordered], dtype=bool)
     steps = np.array([run.epochs for run in ordered]) * steps_per_epoch
     before = np.array([run.epochs_before for run in ordered]) * steps_per_epoch
@@ -180,7 +211,4 @@ def imagenet_measurements(
         source=TableSource(
             path=file, kind="table", sha256=sha256_of_published(file), num_rows=len(ordered)
         ),
-        optimizer=optimizer,
-        target=f"validation_accuracy>={target:g}",
-        num_train_examples=IMAGENET_TRAIN_EXAMPLES,
     )
