@@ -8,18 +8,21 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from models_of_scaling.atomic_write import whole_file
+from models_of_scaling.curves import Curves
 from models_of_scaling.errors import InputError
+from models_of_scaling.gaussian_process import Deviation, Kernel
 from models_of_scaling.intervals import Interval
 from models_of_scaling.laws import LAW_NAMES, LawName
-from models_of_scaling.quantities import Floats, steps_to_target
+from models_of_scaling.quantities import Floats
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _FORMAT: Final = "batch-size-limit fit"
 
 FitCode = Literal["converged", "not_identified", "not_converged"]
@@ -51,6 +54,39 @@ class MeasuredRows:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FittedDeviation:
+    """What the Gaussian process adds to its mean law; see `gaussian_process`.
+
+    Attributes:
+        kernel: of the process.
+        point_weights: of the point fit's residuals, one per batch size of the kernel.
+        weights: of each draw's residuals.
+        deviates: one standard normal number per draw.
+    """
+
+    kernel: Kernel
+    point_weights: tuple[float, ...]
+    weights: tuple[tuple[float, ...], ...]
+    deviates: tuple[float, ...]
+
+    @cached_property
+    def of_draws(self) -> Deviation:
+        """The draws' deviations."""
+        return Deviation(
+            kernel=self.kernel,
+            weights_RC=np.array(self.weights),
+            deviate_R=np.array(self.deviates),
+        )
+
+    @cached_property
+    def of_point(self) -> Deviation:
+        """The point fit's deviation, its mean."""
+        return Deviation(
+            kernel=self.kernel, weights_RC=np.array([self.point_weights]), deviate_R=np.zeros(1)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FittedLaw:
     """One law's fit.
 
@@ -63,9 +99,9 @@ class FittedLaw:
         converged: whether the point fit did.
         held_out_error: root mean squared log error at held-out larger batch sizes, or None.
         num_held_out: batch sizes held out for it.
-        aicc: Akaike's criterion, or None where not defined.
-        log_likelihood: at the maximum.
+        log_evidence: log marginal likelihood of the rows, comparable between laws.
         replicates: natural parameters of each draw, and its "noise"; columns of one length.
+        deviation: what a Gaussian process adds; None for every other law.
     """
 
     name: LawName
@@ -76,39 +112,40 @@ class FittedLaw:
     converged: bool
     held_out_error: float | None
     num_held_out: int
-    aicc: float | None
-    log_likelihood: float
+    log_evidence: float
     replicates: dict[str, tuple[float, ...]]
+    deviation: FittedDeviation | None = None
+
+    @cached_property
+    def point_curve(self) -> Curves:
+        """The point fit, the only one of its curves."""
+        return Curves(
+            columns={name: np.array([value]) for name, value in self.point.items()},
+            deviation=None if self.deviation is None else self.deviation.of_point,
+        )
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The draws, one curve each."""
+        columns = {
+            name: np.array(column) for name, column in self.replicates.items() if name != "noise"
+        }
+        return Curves(
+            columns=columns, deviation=None if self.deviation is None else self.deviation.of_draws
+        )
+
+    @property
+    def noise_of_draws(self) -> Floats:
+        """The noise size of each draw."""
+        return np.array(self.replicates["noise"])
 
     def steps(self, batch_size: float) -> float:
         """Return the point fit's S(B), steps."""
-        return float(_steps(batch_size, self.point))
+        return float(self.point_curve.steps(batch_size)[0, 0])
 
     def replicate_steps(self, batch_size: float) -> Floats:
         """Return S(B) of each replicate, steps, without the noise of a measurement."""
-        columns = {name: np.array(column) for name, column in self.replicates.items()}
-        return _steps(batch_size, columns)
-
-
-def _steps(batch_size: float, values: Mapping[str, Any]) -> Floats:
-    return steps_to_target(batch_size, min_steps=values["min_steps"], **knee_of(values))
-
-
-def knee_of(values: Mapping[str, Any]) -> dict[str, Floats]:
-    """Return what places and shapes a law's knee, as `quantities` names it.
-
-    Args:
-        values: natural parameters by name, numbers or columns; alpha and q that a law does not
-            have are 1.
-
-    Returns:
-        critical_batch_size, exponent and sharpness.
-    """
-    return {
-        "critical_batch_size": np.asarray(values["critical_batch_size"], dtype=float),
-        "exponent": np.asarray(values.get("exponent", 1.0), dtype=float),
-        "sharpness": np.asarray(values.get("sharpness", 1.0), dtype=float),
-    }
+        return np.asarray(self.curves.steps(batch_size)[:, 0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,4 +333,21 @@ def _decode_law(content: Mapping[str, Any]) -> FittedLaw:
         name: tuple(float(value) for value in column)
         for name, column in content["replicates"].items()
     }
+    if values["deviation"] is not None:
+        values["deviation"] = _decode_deviation(values["deviation"])
     return FittedLaw(**values)
+
+
+def _decode_deviation(content: Mapping[str, Any]) -> FittedDeviation:
+    kernel = content["kernel"]
+    return FittedDeviation(
+        kernel=Kernel(
+            amplitude=float(kernel["amplitude"]),
+            length=float(kernel["length"]),
+            noise=float(kernel["noise"]),
+            x_C=tuple(float(value) for value in kernel["x_C"]),
+        ),
+        point_weights=tuple(float(value) for value in content["point_weights"]),
+        weights=tuple(tuple(float(value) for value in row) for row in content["weights"]),
+        deviates=tuple(float(value) for value in content["deviates"]),
+    )

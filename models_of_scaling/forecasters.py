@@ -14,7 +14,7 @@ from scipy.optimize import least_squares
 
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import LAW_NAMES, LawName
+from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, LawName
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.prediction import predict
 from models_of_scaling.quantities import Floats
@@ -63,8 +63,13 @@ Forecaster = Callable[[KnownRows, Sequence[int]], list[Forecast]]
 
 
 def averaged(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
-    """Return what `fit` and `predict` answer: all laws, averaged by weight."""
-    return _forecasts(known.record, batch_sizes)
+    """Return what `fit` and `predict` answer: the averaged laws, by weight."""
+    record = known.record
+    laws = [law for law in record.laws if law.name in AVERAGED_LAWS]
+    total = sum(law.weight for law in laws)
+    # Weights are evidence over its sum, so leaving laws out is the same as not fitting them.
+    averaged_laws = tuple(replace(law, weight=law.weight / total) for law in laws)
+    return _forecasts(replace(record, law=laws[0].name, laws=averaged_laws), batch_sizes)
 
 
 def of_law(name: LawName) -> Forecaster:
@@ -148,7 +153,6 @@ FORECASTERS: Final[dict[str, Forecaster]] = {
 
 
 def laws_needed(forecasters: Sequence[str]) -> tuple[LawName, ...]:
-    """Return the laws to fit for some forecasters; all for the average."""
-    if AVERAGED in forecasters:
-        return LAW_NAMES
-    return tuple(name for name in LAW_NAMES if name in forecasters)
+    """Return the laws to fit for some forecasters."""
+    averaged_too = AVERAGED_LAWS if AVERAGED in forecasters else ()
+    return tuple(name for name in LAW_NAMES if name in forecasters or name in averaged_too)

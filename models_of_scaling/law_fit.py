@@ -8,22 +8,20 @@ import numpy as np
 
 from models_of_scaling.advice import advice_for, fit_code
 from models_of_scaling.errors import InputError
-from models_of_scaling.families import FAMILIES, LAW_ODDS, LawFamily
-from models_of_scaling.fit_record import FitRecord, FittedLaw, MeasuredRows
+from models_of_scaling.fit_record import FitRecord, FittedDeviation, FittedLaw, MeasuredRows
 from models_of_scaling.fitting import BatchedFit, Problem, fit_batched
 from models_of_scaling.intervals import Interval, check_level, interval_of
-from models_of_scaling.laws import LAW_NAMES, LawName
+from models_of_scaling.law_draws import LawDraws, draw_law, family_of
+from models_of_scaling.laws import AVERAGED_LAWS, LawName
 from models_of_scaling.measurements import Measurements, check_identifiable
 from models_of_scaling.mixture import critical_batch_size_interval, min_steps_interval
-from models_of_scaling.noise import smallest_sigma, study_noise
-from models_of_scaling.posterior import draw_posterior
+from models_of_scaling.noise import noise_knowledge, smallest_sigma
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.quantities import Floats
 from models_of_scaling.resampling import resample
 from models_of_scaling.selection import (
     LawScore,
     choose_law,
-    corrected_akaike,
     held_out_score,
     law_evidence,
     law_weights,
@@ -46,7 +44,7 @@ class FitChoice:
         seed: of the replicates.
     """
 
-    laws: tuple[LawName, ...] = LAW_NAMES
+    laws: tuple[LawName, ...] = AVERAGED_LAWS
     replicates: int = 1000
     level: float = 0.9
     holdout_above: int | None = None
@@ -66,10 +64,12 @@ class FitChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PointFit:
-    family: LawFamily
+class _DrawnLaw:
+    name: LawName
     fit: BatchedFit
+    draws: LawDraws
     score: LawScore
+    point_residuals: Floats
 
 
 def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
@@ -97,19 +97,19 @@ def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
         cell_N=cell_N,
         spread=resample(fitted, choice.replicates, rng).spread,
     )
-    points = [_fit_point(FAMILIES[name], study, choice.seed) for name in choice.laws]
-    evidence = law_evidence([point.score for point in points])
-    weights = law_weights(evidence, [LAW_ODDS[name] for name in choice.laws])
+    drawn = [_draw(name, study, choice) for name in choice.laws]
+    evidence = law_evidence([law.score for law in drawn])
     laws = tuple(
-        _fitted_law(point, weight, study, reference, choice)
-        for point, weight in zip(points, weights, strict=True)
+        _fitted_law(law, weight, study, reference, choice)
+        for law, weight in zip(drawn, law_weights(evidence), strict=True)
     )
     best = laws[choose_law(evidence, [len(law.point) for law in laws])]
     return _record(measurements, (fitted, held_out), laws, best, choice)
 
 
-def _fit_point(family: LawFamily, study: StudyRows, seed: int) -> _PointFit:
-    """Fit one law to the data, and score it."""
+def _draw(name: LawName, study: StudyRows, choice: FitChoice) -> _DrawnLaw:
+    """Fit one law to the data, draw its parameters as often as asked, and score it."""
+    family = family_of(name)
     count, cells = len(family.parameter_names), study.num_cells
     smallest = smallest_sigma(study.rows, study.cell_N, num_parameters=count, num_cells=cells)
     fit = fit_batched(
@@ -120,48 +120,67 @@ def _fit_point(family: LawFamily, study: StudyRows, seed: int) -> _PointFit:
             smallest_sigma_R=np.array([smallest]),
         )
     )
-    log_likelihood = -float(fit.objective_R[0])
-    score = LawScore(
-        held_out=held_out_score(family, study, np.random.default_rng([seed, 2])),
-        aicc=corrected_akaike(log_likelihood, num_parameters=count, num_cells=cells),
-        log_likelihood=log_likelihood,
+    mu_RN, _ = family.log_steps(fit.theta_RP, study.x_N)
+    means = cell_means(study, mu_RN[0], float(fit.log_sigma_R[0]))
+    draws = draw_law(
+        name,
+        means,
+        noise_knowledge(study.rows, study.cell_N),
+        fit.theta_RP[0],
+        choice.replicates,
+        # Every law gets the same random numbers, so that laws differ by their fit alone.
+        np.random.default_rng([choice.seed, 1]),
     )
-    return _PointFit(family=family, fit=fit, score=score)
+    score = LawScore(
+        held_out=held_out_score(name, study, np.random.default_rng([choice.seed, 2])),
+        log_evidence=draws.log_evidence,
+    )
+    at = means.reached_C
+    residuals = means.log_steps_C[at] - family.log_steps(fit.theta_RP, means.x_C[at])[0][0]
+    return _DrawnLaw(name=name, fit=fit, draws=draws, score=score, point_residuals=residuals)
 
 
 def _fitted_law(
-    point: _PointFit, weight: float, study: StudyRows, reference: float, choice: FitChoice
+    drawn: _DrawnLaw, weight: float, study: StudyRows, reference: float, choice: FitChoice
 ) -> FittedLaw:
-    """Draw one law's parameters as often as asked."""
-    family, theta_P, names = point.family, point.fit.theta_RP[0], point.family.parameter_names
-    # Every law gets the same random numbers, so that laws differ by their fit alone.
-    rng = np.random.default_rng([choice.seed, 1])
-    mu_RN, _ = family.log_steps(point.fit.theta_RP, study.x_N)
-    fitted = (mu_RN[0], float(point.fit.log_sigma_R[0]))
-    noise = study_noise(*fitted, study.rows, study.cell_N, num_parameters=len(names))
-    cells = cell_means(study, *fitted)
-    draws = draw_posterior(family, cells, noise, theta_P, choice.replicates, rng)
-    point_values = family.natural(theta_P[None], reference)[0]
+    """Turn one law's draws into its part of the record."""
+    family, draws, held_out = drawn.draws.family, drawn.draws, drawn.score.held_out
+    names = family.parameter_names
+    point_values = family.natural(drawn.fit.theta_RP[:1], reference)[0]
     values_RP = family.natural(draws.theta_RP, reference)
-    held_out = point.score.held_out
     law = FittedLaw(
-        name=family.name,
+        name=drawn.name,
         weight=weight,
         parameters={},
         point=dict(zip(names, point_values.tolist(), strict=True)),
-        noise=noise.size,
-        converged=bool(point.fit.converged_R[0]),
+        noise=float(np.median(draws.noise_R)),
+        converged=bool(drawn.fit.converged_R[0]),
         held_out_error=None if held_out is None else held_out.error,
         num_held_out=0 if held_out is None else held_out.num_held_out,
-        aicc=point.score.aicc,
-        log_likelihood=point.score.log_likelihood,
+        log_evidence=draws.log_evidence,
         replicates={
             **dict(zip(names, _kept(values_RP.T), strict=True)),
             "noise": _kept(draws.noise_R[None])[0],
         },
+        deviation=_fitted_deviation(drawn, reference),
     )
     ends = (reference * float(np.exp(study.x_N.min())), reference * float(np.exp(study.x_N.max())))
     return dataclasses.replace(law, parameters=_parameter_intervals(law, ends, choice.level))
+
+
+def _fitted_deviation(drawn: _DrawnLaw, reference: float) -> FittedDeviation | None:
+    """Return a Gaussian process's part, in batch sizes instead of ratios to the reference."""
+    deviation = drawn.draws.deviation
+    if deviation is None:
+        return None
+    at = np.array(deviation.kernel.x_C)
+    kernel = dataclasses.replace(deviation.kernel, x_C=tuple((at + np.log(reference)).tolist()))
+    return FittedDeviation(
+        kernel=kernel,
+        point_weights=tuple(deviation.kernel.solved(drawn.point_residuals).tolist()),
+        weights=tuple(tuple(row) for row in deviation.weights_RC[:KEPT_REPLICATES].tolist()),
+        deviates=tuple(deviation.deviate_R[:KEPT_REPLICATES].tolist()),
+    )
 
 
 def _kept(columns: Floats) -> list[tuple[float, ...]]:

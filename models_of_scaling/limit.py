@@ -13,16 +13,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from models_of_scaling.curves import Curves
 from models_of_scaling.errors import InputError
-from models_of_scaling.fit_record import FitCode, FitRecord, knee_of
+from models_of_scaling.fit_record import FitCode, FitRecord
 from models_of_scaling.intervals import Interval, check_level
 from models_of_scaling.mixture import (
-    Columns,
     batch_size_interval,
     critical_batch_sizes,
     mixed,
+    with_a_floor,
 )
-from models_of_scaling.quantities import Floats, batch_size_where_doubling_saves
+from models_of_scaling.quantities import Floats
 from models_of_scaling.wording import interval_in_words, number_in_words
 
 
@@ -99,8 +100,8 @@ def judge(
         raise InputError(f"--stop-saving {stop_saving} must be more than 1, at most {saving}")
     chosen = check_level(fit.level if level is None else level)
 
-    def where_doubling_saves(factor: float) -> Callable[[Columns], Floats]:
-        return lambda columns: batch_size_where_doubling_saves(factor, **knee_of(columns))
+    def where_doubling_saves(factor: float) -> Callable[[Curves], Floats]:
+        return lambda curves: curves.doubling_saves(factor)
 
     pays = _claim(
         fit, f"largest batch size whose doubling divides the steps by at least {saving:g}",
@@ -129,16 +130,19 @@ def judge(
 
 
 def _claim(
-    fit: FitRecord, meaning: str, of_columns: Callable[[Columns], Floats], level: float
+    fit: FitRecord, meaning: str, of_curves: Callable[[Curves], Floats], level: float
 ) -> LimitClaim:
     """Return a claim with its interval over all laws and how much of it is extrapolated."""
     ends = (fit.smallest_batch_size, fit.largest_batch_size)
-    interval = batch_size_interval(fit.laws, fit.best, of_columns, ends=ends, level=level)
-    values, weights = mixed(fit.laws, lambda law: of_columns(law.replicates))
+    laws, best = fit.laws, fit.best
+    if of_curves is critical_batch_sizes:
+        laws, best = with_a_floor(laws, best)
+    interval = batch_size_interval(laws, best, of_curves, ends=ends, level=level)
+    values, weights = mixed(laws, lambda law: of_curves(law.curves))
     return LimitClaim(
         meaning=meaning,
         batch_size=interval,
-        extrapolated_share=float(weights[values > ends[1]].sum()),
+        extrapolated_share=float(weights[values > ends[1]].sum() / weights.sum()),
         extrapolation=interval.estimate / ends[1],
     )
 

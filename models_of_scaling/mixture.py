@@ -6,40 +6,40 @@ knee may be anywhere beyond, S_min anywhere below. Such draws open the far end o
 (inf, or 0); the near end, which the rows do give, counts them as they were drawn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from models_of_scaling.fit_record import FittedLaw, knee_of
+from models_of_scaling.curves import Curves
+from models_of_scaling.fit_record import FittedLaw
 from models_of_scaling.fitting import Bools
 from models_of_scaling.intervals import Interval, interval_of, weighted_quantile
-from models_of_scaling.quantities import Floats, fall_over_floor
+from models_of_scaling.quantities import Floats
 
 METHOD = "posterior draws, averaged over laws"
 
-# Natural parameters by name: one number each, or a column of draws.
-Columns: TypeAlias = Mapping[str, Any]
-
 
 def not_told_apart(
-    columns: Columns, noise: npt.ArrayLike, ends: tuple[float, float]
+    curves: Curves, noise: npt.ArrayLike, ends: tuple[float, float]
 ) -> tuple[Bools, Bools]:
     """Return where the rows tell no floor, and where they tell no falling part.
 
     Args:
-        columns: natural parameters.
-        noise: of one batch size's estimate, in logs.
+        curves: R of one law.
+        noise: of one batch size's estimate, in logs, one for all or (R,).
         ends: smallest and largest batch size that were fitted.
 
     Returns:
         Whether the floor adds less than the noise to the log steps at the largest batch size;
-        whether the falling part does at the smallest.
+        whether the falling part does at the smallest; (R,) each. False for a law without a floor,
+        which claims none.
     """
-    knee = knee_of(columns)
-    q = knee["sharpness"]
-    smallest, largest = (q * np.log(fall_over_floor(end, **knee)) for end in ends)
+    if not curves.has_floor:
+        nowhere = np.zeros(len(curves), dtype=bool)
+        return nowhere, nowhere
+    q = curves.knee()["sharpness"]
+    smallest, largest = (curves.log_fall_over_floor(end) for end in ends)
     no_floor = np.logaddexp(0, -largest) / q < np.asarray(noise, dtype=float)
     no_fall = np.logaddexp(0, smallest) / q < np.asarray(noise, dtype=float)
     return np.asarray(no_floor), np.asarray(no_fall)
@@ -88,7 +88,7 @@ def mixed_interval(
 def batch_size_interval(
     laws: Sequence[FittedLaw],
     best: FittedLaw,
-    of_columns: Callable[[Columns], Floats],
+    of_curves: Callable[[Curves], Floats],
     *,
     ends: tuple[float, float],
     level: float,
@@ -98,7 +98,7 @@ def batch_size_interval(
     Args:
         laws: with weights that sum to 1, or one law of any weight.
         best: the law whose point fit is the estimate.
-        of_columns: the batch size, of natural parameters; 0 for "at no batch size".
+        of_curves: the batch size of each curve; 0 for "at no batch size".
         ends: smallest and largest batch size that were fitted.
         level: of the interval.
 
@@ -106,9 +106,9 @@ def batch_size_interval(
         Examples; `high` is inf where the rows give no upper bound, `low` 0 where no lower one.
     """
 
-    def opened(columns: Columns, noise: npt.ArrayLike) -> tuple[Floats, Floats]:
-        values = of_columns(columns)
-        no_floor, no_fall = not_told_apart(columns, noise, ends)
+    def opened(curves: Curves, noise: npt.ArrayLike) -> tuple[Floats, Floats]:
+        values = of_curves(curves)
+        no_floor, no_fall = not_told_apart(curves, noise, ends)
         return np.where(no_fall, 0.0, values), np.where(no_floor & (values > 0), np.inf, values)
 
     return _opened_interval(laws, best, opened, level=level)
@@ -117,7 +117,7 @@ def batch_size_interval(
 def min_steps_interval(
     laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[float, float], level: float
 ) -> Interval:
-    """Return S_min with its interval over all laws.
+    """Return S_min with its interval over all laws that have a floor.
 
     Args:
         laws: with weights that sum to 1, or one law of any weight.
@@ -129,18 +129,17 @@ def min_steps_interval(
         Steps; `low` is 0 where the rows can't tell the floor from none.
     """
 
-    def opened(columns: Columns, noise: npt.ArrayLike) -> tuple[Floats, Floats]:
-        values = np.asarray(columns["min_steps"], dtype=float)
-        no_floor, _ = not_told_apart(columns, noise, ends)
-        return np.where(no_floor, 0.0, values), values
+    def opened(curves: Curves, noise: npt.ArrayLike) -> tuple[Floats, Floats]:
+        no_floor, _ = not_told_apart(curves, noise, ends)
+        return np.where(no_floor, 0.0, curves.min_steps), curves.min_steps
 
-    return _opened_interval(laws, best, opened, level=level)
+    return _opened_interval(*with_a_floor(laws, best), opened, level=level)
 
 
 def critical_batch_size_interval(
     laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[float, float], level: float
 ) -> Interval:
-    """Return B_crit with its interval over all laws.
+    """Return B_crit with its interval over all laws that have a floor.
 
     Args:
         laws: with weights that sum to 1, or one law of any weight.
@@ -151,31 +150,51 @@ def critical_batch_size_interval(
     Returns:
         Examples; an end may be open, as `batch_size_interval` says.
     """
+    laws, best = with_a_floor(laws, best)
     return batch_size_interval(laws, best, critical_batch_sizes, ends=ends, level=level)
 
 
-def critical_batch_sizes(columns: Columns) -> Floats:
-    """Return B_crit, examples, of a law's natural parameters."""
-    return np.asarray(columns["critical_batch_size"], dtype=float)
+def critical_batch_sizes(curves: Curves) -> Floats:
+    """Return B_crit of each curve, examples."""
+    return curves.critical_batch_size
+
+
+def with_a_floor(
+    laws: Sequence[FittedLaw], best: FittedLaw
+) -> tuple[tuple[FittedLaw, ...], FittedLaw]:
+    """Return the laws that have a floor, and the best of them.
+
+    Args:
+        laws: of one fit.
+        best: of all laws.
+
+    Returns:
+        What B_crit and S_min are said of: "given that there is a floor". All laws where none has.
+    """
+    floored = tuple(law for law in laws if law.curves.has_floor)
+    if not floored:
+        return tuple(laws), best
+    return floored, best if best.curves.has_floor else max(floored, key=lambda law: law.weight)
 
 
 def _opened_interval(
     laws: Sequence[FittedLaw],
     best: FittedLaw,
-    opened: Callable[[Columns, npt.ArrayLike], tuple[Floats, Floats]],
+    opened: Callable[[Curves, npt.ArrayLike], tuple[Floats, Floats]],
     *,
     level: float,
 ) -> Interval:
     """Return the interval whose low and high end come from different views of the draws."""
     tail = (1 - level) / 2
-    lows, weights = mixed(laws, lambda law: opened(law.replicates, law.replicates["noise"])[0])
-    highs, _ = mixed(laws, lambda law: opened(law.replicates, law.replicates["noise"])[1])
+    views = {law.name: opened(law.curves, law.noise_of_draws) for law in laws}
+    lows, weights = mixed(laws, lambda law: views[law.name][0])
+    highs, _ = mixed(laws, lambda law: views[law.name][1])
     ends = [
         float(weighted_quantile(values, weights, [share])[0])
         for values, share in ((lows, tail), (highs, 1 - tail))
     ]
     # A point fit that tells no floor has no finite estimate; one that tells no fall has 0.
-    low, high = (float(value) for value in opened(best.point, best.noise))
+    low, high = (float(value[0]) for value in opened(best.point_curve, best.noise))
     estimate = high if np.isinf(high) else low
     return Interval(
         estimate=estimate,

@@ -2,82 +2,70 @@
 
 Rows at one batch size share what its search found, so they are not independent: the noise that
 matters is that of the mean over a batch size's rows (seeds, tuning, and the law's own misfit).
-Shapes: C = batch sizes (cells), N = rows, R = replicates.
+Its size is a parameter like the law's, with a prior, and drawn together with them (`posterior`).
+Shapes: C = batch sizes (cells), N = rows, J = noise sizes.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import chdtri
+from scipy.special import chdtrc, logsumexp
 
 from models_of_scaling.fitting import SMALLEST_SIGMA, Bools, Integers
-from models_of_scaling.likelihood import Observations, row_terms
+from models_of_scaling.likelihood import Observations
+from models_of_scaling.priors import NOISE_DEGREES, TYPICAL_NOISE
 from models_of_scaling.quantities import Floats
 
-# MLPerf's ResNet-50 reference convergence points (mlcommons/logging 7bbf792): the standard
-# deviation over seeds is 1.5 % of the mean (median of 19 points); tuning adds to it. It counts as
-# one degree of freedom: enough that 3 batch sizes on a curve by luck do not claim no noise.
-TYPICAL_NOISE: Final = 0.02
-_PRIOR_DEGREES: Final = 1.0
 _SPARE_CELLS_TO_ESTIMATE: Final = 2
+_LEAST_PROBABILITY: Final = 1e-300
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyNoise:
-    """Scaled inverse chi-squared knowledge of the noise of one batch size's estimate, in logs.
+class NoiseKnowledge:
+    """What is known of the noise's size before the distance of rows from a law is looked at.
 
     Attributes:
-        size: root of its scale; 0.05 means about 5 %.
-        degrees: degrees of freedom: batch sizes less parameters, and those of the prior.
+        size: scale of the prior, in logs; 0.05 means about 5 %.
+        degrees: of freedom that the prior counts for.
+        variance: of a batch size's mean, by its repeats; 0 where there are none.
+        repeat_degrees: of freedom of that variance.
     """
 
-    size: float
-    degrees: float
+    size: float = TYPICAL_NOISE
+    degrees: float = NOISE_DEGREES
+    variance: float = 0.0
+    repeat_degrees: int = 0
 
-    def quantiles(self, count: int) -> Floats:
-        """Return so many equally likely noise sizes, rising: the middles of equal shares.
+    def log_probability(self, noise_sizes: Floats) -> Floats:
+        """Return the log probability of each of some sizes that are even steps in logs, (J,).
 
-        They are as uncertain as `degrees` leaves them, which gives predictions Student's t tails.
+        Args:
+            noise_sizes: on an even grid in logs.
+
+        Returns:
+            A scaled inverse chi-squared prior times the probability, by the repeats, that a batch
+            size's mean scatters no more than that (it can't scatter less than its repeats make
+            it); exp of it sums to 1.
         """
-        shares = (np.arange(count) + 0.5) / count
-        return np.asarray(self.size * np.sqrt(self.degrees / chdtri(self.degrees, shares)))
+        ratio = self.degrees * (self.size / noise_sizes) ** 2
+        logs = 0.5 * self.degrees * np.log(ratio) - 0.5 * ratio
+        if self.repeat_degrees:
+            at_most = self.repeat_degrees * self.variance / noise_sizes**2
+            logs += np.log(chdtrc(self.repeat_degrees, at_most) + _LEAST_PROBABILITY)
+        return np.asarray(logs - logsumexp(logs))
 
 
-def study_noise(
-    mu_N: Floats, log_sigma: float, rows: Observations, cell_N: Integers, *, num_parameters: int
-) -> StudyNoise:
-    """Estimate the noise from the residuals of a fit.
+def noise_knowledge(rows: Observations, cell_N: Integers) -> NoiseKnowledge:
+    """Return the prior with what the repeats say.
 
     Args:
-        mu_N: the fitted log steps.
-        log_sigma: of the same fit, one row's noise.
         rows: the data, one replicate.
         cell_N: number of each row's batch size.
-        num_parameters: fitted to the data; the degrees of freedom that they took are given back.
-
-    Returns:
-        The noise of one batch size's mean. Censored rows enter by their generalised residuals,
-        sigma^2 times the derivative of the log likelihood in mu; a batch size where no row
-        reached the target says nothing about noise and is left out.
     """
-    terms = row_terms(mu_N[None], np.array([log_sigma]), rows)
-    residual_N = np.exp(2 * log_sigma) * terms.d_mu[0]
-    weight_N = rows.weight_RN[0]
-    reached_N = np.isfinite(rows.log_high_RN[0])
-    cell_reached = np.bincount(cell_N, reached_N) > 0
-    cell_means = np.bincount(cell_N, weight_N * residual_N) / np.bincount(cell_N, weight_N)
-    spare = max(int(cell_reached.sum()) - num_parameters, 0)
-    squares = TYPICAL_NOISE**2 + (float((cell_means[cell_reached] ** 2).sum()) if spare else 0.0)
-    # The usual unbiased estimate divides by what is to spare; the prior may add, never dilute.
-    size_squared, degrees = squares / max(spare, 1), spare + _PRIOR_DEGREES
-    variance, repeat_degrees = _variance_of_a_mean(rows.log_middle_RN[0], reached_N, cell_N)
-    if size_squared < variance:
-        # Batch sizes can't scatter less than their repeats make them: the residuals were lucky,
-        # and both are estimates of one variance (analysis of variance, no negative component).
-        degrees += repeat_degrees
-        size_squared = (squares + repeat_degrees * variance) / (max(spare, 1) + repeat_degrees)
-    return StudyNoise(size=float(np.sqrt(size_squared)), degrees=degrees)
+    middle_N, reached_N = rows.log_middle_RN[0], np.isfinite(rows.log_high_RN[0])
+    variance, degrees = _variance_of_a_mean(middle_N, reached_N, cell_N)
+    return NoiseKnowledge(variance=variance, repeat_degrees=degrees)
 
 
 def _variance_of_a_mean(middle_N: Floats, reached_N: Bools, cell_N: Integers) -> tuple[float, int]:

@@ -23,9 +23,8 @@ PREDICTIVE: Final = "posterior draws, averaged over laws, with the noise of a ne
 # Sixteen equally likely normal deviates stand for the new study's noise: no random number is
 # needed, and a 0.99 interval of 400 replicates x 16 deviates still has 64 values in each tail.
 _DEVIATES: Final = ndtri((np.arange(16) + 0.5) / 16)
-_MIDDLE_FIFTH: Final = (0.4, 0.6)
-# Beyond this no published series says how a law goes on: three octaves past the longest known
-# extrapolation that was checked (8x on 23 series).
+# Beyond this no published series says how a law goes on: three octaves past the 8x to which
+# intervals were checked.
 SILLY_EXTRAPOLATION: Final = 64.0
 
 
@@ -80,12 +79,19 @@ def predict(
         One prediction per batch size, in the order asked.
 
     Raises:
-        InputError: for a batch size below 1 or a level outside 0.5 .. 0.99.
+        InputError: for a batch size below 1 or farther out than `SILLY_EXTRAPOLATION`, or a
+            level outside 0.5 .. 0.99.
     """
     chosen = check_level(fit.level if level is None else level)
     for batch_size in batch_sizes:
         if batch_size < 1:
             raise InputError(f"--batch-size {batch_size} must be at least 1")
+        if batch_size > SILLY_EXTRAPOLATION * fit.largest_batch_size:
+            raise InputError(
+                f"--batch-size {batch_size} is {batch_size / fit.largest_batch_size:,.0f}x the "
+                f"largest fitted one ({fit.largest_batch_size:,}); no honest answer exists beyond "
+                f"{SILLY_EXTRAPOLATION:g}x: measure a larger batch size first"
+            )
     reference_examples = fit.smallest_batch_size * estimated_steps(fit, fit.smallest_batch_size)
     answers = []
     for batch_size in batch_sizes:
@@ -107,11 +113,10 @@ def predict(
 
 
 def estimated_steps(fit: FitRecord, batch_size: float) -> float:
-    """Return the laws' point fits at B, averaged in logs by weight and held near the median.
+    """Return the median of S(B) over the draws of all laws, each law by its weight.
 
-    The point fit is the most likely one, which lies near the draws' median where the rows tell
-    the knee. Where they do not, the draws are skewed and the most likely knee is nearer than most
-    of them; the estimate then moves to the edge of the draws' middle fifth.
+    Where the rows tell the knee it lies at the point fits; where they do not, the draws are skewed
+    and the most likely knee is nearer than most of them.
 
     Args:
         fit: the record.
@@ -120,10 +125,8 @@ def estimated_steps(fit: FitRecord, batch_size: float) -> float:
     Returns:
         Steps.
     """
-    logs = [law.weight * np.log(law.steps(batch_size)) for law in fit.laws]
     values, weights = mixed(fit.laws, lambda law: law.replicate_steps(batch_size))
-    low, high = weighted_quantile(values, weights, _MIDDLE_FIFTH)
-    return float(np.clip(np.exp(sum(logs)), low, high))
+    return float(weighted_quantile(values, weights, [0.5])[0])
 
 
 def predictive_interval(fit: FitRecord, batch_size: float, *, level: float) -> Interval:
@@ -139,9 +142,8 @@ def predictive_interval(fit: FitRecord, batch_size: float, *, level: float) -> I
     """
 
     def of_law(law: FittedLaw) -> Floats:
-        noise_R = np.array(law.replicates["noise"])
         steps_R = law.replicate_steps(batch_size)
-        return np.asarray(steps_R[:, None] * np.exp(noise_R[:, None] * _DEVIATES))
+        return np.asarray(steps_R[:, None] * np.exp(law.noise_of_draws[:, None] * _DEVIATES))
 
     return mixed_interval(
         fit.laws, estimated_steps(fit, batch_size), of_law, level=level, method=PREDICTIVE

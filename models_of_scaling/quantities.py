@@ -9,11 +9,13 @@ Definitions differ by factors of three to four, so they are never mixed:
 | doubling saves f | largest B with S(B) / S(2B) >= f | B_crit (1 - f/2) / (f - 1) | |
 | the same, f = 1.6 | twice the machines buy four fifths of the ideal | B_crit / 3 | 0.83 B_crit |
 | the same, f = 1.1 | twice the machines buy a tenth | 4.5 B_crit | 3.2 B_crit |
+| overhead of 20 % | E(B) = 1.2 E_min, Zhang et al. 2024 | B_crit / 5 | 1.15 B_crit |
 
-The critical batch size is eq. 2.8 of McCandlish et al. 2018, arXiv:1812.06162.
+The critical batch size is eq. 2.8 of McCandlish et al. 2018, arXiv:1812.06162; Zhang et al. 2024,
+arXiv:2410.21676, give that name to an overhead of 20 % over perfect scaling.
 None of them is the gradient noise scale, which is measured on gradients.
 
-Everything here is written for one shape that holds all laws,
+Most of what is here is for one shape that holds the laws with a floor,
 
     S(B) = S_min (1 + y^q)^(1/q),    y = (K / B)^alpha,    K = B_crit (2^q - 1)^(1 / (alpha q)),
 
@@ -151,3 +153,63 @@ def batch_size_where_doubling_saves(
     with np.errstate(invalid="ignore"):  # infinity times zero is settled in the next line
         answer = critical * corner ** (1 / alpha)
     return np.asarray(np.where(headroom > 0, answer, 0.0))
+
+
+def batch_size_with_overhead(
+    overhead: float,
+    *,
+    critical_batch_size: npt.ArrayLike,
+    sharpness: npt.ArrayLike = 1.0,
+) -> Floats:
+    """Return where the examples are 1 + overhead times their minimum, for a law with alpha = 1.
+
+    E / E_min = (1 + y^-q)^(1/q) = 1 + h gives y = ((1 + h)^q - 1)^(-1/q).
+
+    Args:
+        overhead: h, more than 0; 0.2 is the definition of Zhang et al. 2024, arXiv:2410.21676.
+        critical_batch_size: B_crit, examples.
+        sharpness: q; broadcasts with it.
+
+    Returns:
+        Examples per step.
+
+    Raises:
+        ValueError: if `overhead` is not more than 0.
+    """
+    if not overhead > 0:
+        raise ValueError(f"overhead {overhead} must be more than 0")
+    q = np.asarray(sharpness, dtype=float)
+    corner = _fall_over_floor_at_critical(q) * np.asarray(critical_batch_size, dtype=float)
+    return np.asarray(corner * ((1 + overhead) ** q - 1) ** (1 / q))
+
+
+def smoothly_broken_steps(
+    batch_size: npt.ArrayLike,
+    *,
+    corner_steps: npt.ArrayLike,
+    corner_batch_size: npt.ArrayLike,
+    exponent: npt.ArrayLike,
+    second_exponent: npt.ArrayLike,
+    sharpness: npt.ArrayLike,
+) -> Floats:
+    """Return S(B) = S_K ((B / K)^(-alpha q) + (B / K)^(-beta q))^(1/q), in optimizer steps.
+
+    Args:
+        batch_size: B, examples per step; all arguments broadcast.
+        corner_steps: S_K, what either of the two power laws gives at the corner.
+        corner_batch_size: K, examples, where they cross.
+        exponent: alpha, the slope below the corner.
+        second_exponent: beta, the slope beyond it.
+        sharpness: q, how suddenly one takes over from the other.
+
+    Returns:
+        Steps, of the broadcast shape.
+    """
+    x = np.log(np.asarray(batch_size, dtype=float) / np.asarray(corner_batch_size, dtype=float))
+    alpha, beta, q = (
+        np.asarray(each, dtype=float) for each in (exponent, second_exponent, sharpness)
+    )
+    return np.asarray(
+        np.asarray(corner_steps, dtype=float)
+        * np.exp(np.logaddexp(-alpha * q * x, -beta * q * x) / q)
+    )

@@ -105,7 +105,7 @@ def report_page(fit: FitRecord, trials_table: pa.Table | None = None) -> str:
             "The band is the interval over the fitted laws' replicates."
         ),
         quantities=quantity_rows(fit),
-        score_names=("weight", "held-out error", "AICc", "noise"),
+        score_names=("weight", "held-out error", "log evidence", "noise"),
         scores=score_rows(fit),
         selection_note=(
             "Laws are weighed by how well they predict larger batch sizes that they were not "

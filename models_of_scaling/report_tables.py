@@ -73,7 +73,7 @@ def score_rows(fit: FitRecord) -> list[dict[str, Any]]:
             "cells": [
                 f"{100 * law.weight:.0f} %",
                 "" if law.held_out_error is None else f"{100 * law.held_out_error:.1f} %",
-                "" if law.aicc is None else f"{law.aicc:.1f}",
+                f"{law.log_evidence:.1f}",
                 f"{100 * law.noise:.1f} %",
             ],
         }

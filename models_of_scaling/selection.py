@@ -4,10 +4,9 @@ Rolling origin: with C batch sizes, fit on the k smallest for every k from 4 to 
 each fit on the next one to three. The selection sees only what the user has. A law's evidence is
 the density that its predictive distribution, drawn as for any prediction, gives to what was
 measured there (log score; Good 1952): it counts misses and width alike. Logs are averaged over
-the origins of a held-out batch size and summed over half of the H held-out batch sizes. A law's
-weight is its evidence times its prior odds (`families.LAW_ODDS`). With fewer than 5 batch sizes
-AICc takes its place (Hurvich & Tsai 1989), and where that is not defined for a law (too few batch
-sizes for its parameters) nothing is held against it.
+the origins of a held-out batch size and summed over half of the H held-out batch sizes. With fewer
+than 5 batch sizes the marginal likelihood of the rows takes its place (Kass & Raftery 1995,
+JASA 90:773), which is what the log scores of all origins from none on would sum to.
 """
 
 import math
@@ -18,11 +17,11 @@ from typing import Final
 import numpy as np
 from scipy.special import log_ndtr, logsumexp
 
-from models_of_scaling.families import LawFamily
 from models_of_scaling.fitting import Problem, fit_batched
+from models_of_scaling.law_draws import draw_law, family_of
+from models_of_scaling.laws import LawName
 from models_of_scaling.likelihood import Observations
-from models_of_scaling.noise import smallest_sigma, study_noise
-from models_of_scaling.posterior import draw_posterior
+from models_of_scaling.noise import noise_knowledge, smallest_sigma
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_rows import StudyRows, cell_means
 
@@ -59,22 +58,20 @@ class LawScore:
 
     Attributes:
         held_out: None with fewer than 5 batch sizes.
-        aicc: Akaike's criterion with the small-sample term; None where not defined.
-        log_likelihood: at the maximum, all batch sizes, with the prior.
+        log_evidence: log marginal likelihood of all batch sizes.
     """
 
     held_out: HeldOutScore | None
-    aicc: float | None
-    log_likelihood: float
+    log_evidence: float
 
 
 def held_out_score(
-    family: LawFamily, study: StudyRows, rng: np.random.Generator
+    name: LawName, study: StudyRows, rng: np.random.Generator
 ) -> HeldOutScore | None:
     """Score a law by rolling origin.
 
     Args:
-        family: the law.
+        name: of the law.
         study: the data.
         rng: source of randomness, for the draws of each predictive distribution.
 
@@ -93,6 +90,7 @@ def held_out_score(
     )
     if not origins.size:
         return None
+    family = family_of(name)
     parameters = len(family.parameter_names)
     fit = fit_batched(
         Problem(
@@ -113,7 +111,7 @@ def held_out_score(
     scores = np.full((len(origins), count), np.nan)
     for place, origin in enumerate(origins):
         found = _score_origin(
-            family, study, (fit.theta_RP[place], float(fit.log_sigma_R[place])), int(origin), rng
+            name, study, (fit.theta_RP[place], float(fit.log_sigma_R[place])), int(origin), rng
         )
         for cell, (error, log_density) in enumerate(found, start=int(origin)):
             errors.append(error)
@@ -126,7 +124,7 @@ def held_out_score(
 
 
 def _score_origin(
-    family: LawFamily,
+    name: LawName,
     study: StudyRows,
     fitted: tuple[Floats, float],
     origin: int,
@@ -135,30 +133,23 @@ def _score_origin(
     """Return error and log density of the batch sizes next to those that were fitted.
 
     Args:
-        family: the law.
+        name: of the law.
         study: all rows.
         fitted: log parameters (P,) and log sigma of the fit to the smallest batch sizes.
         origin: how many of them were fitted.
         rng: source of randomness.
     """
     theta_P, log_sigma = fitted
-    mu_N = family.log_steps(theta_P[None], study.x_N)[0][0]
+    mu_N = family_of(name).log_steps(theta_P[None], study.x_N)[0][0]
     seen_N = study.cell_N < origin
-    noise = study_noise(
-        mu_N[seen_N],
-        log_sigma,
-        study.rows.only(seen_N),
-        study.cell_N[seen_N],
-        num_parameters=len(theta_P),
-    )
     cells = cell_means(study, mu_N, log_sigma)
     seen = cells.take(np.arange(study.num_cells) < origin)
-    draws = draw_posterior(family, seen, noise, theta_P, _DRAWS, rng)
+    noise = noise_knowledge(study.rows.only(seen_N), study.cell_N[seen_N])
+    draws = draw_law(name, seen, noise, theta_P, _DRAWS, rng)
     variance = cells.variance(draws.noise_R)
     found = []
     for cell in range(origin, min(origin + _HORIZON, study.num_cells)):
-        mu_R = family.log_steps(draws.theta_RP, cells.x_C[cell : cell + 1])[0][:, 0]
-        off_R = cells.log_steps_C[cell] - mu_R
+        off_R = cells.log_steps_C[cell] - draws.log_steps(float(cells.x_C[cell]))
         deviation_R = off_R / np.sqrt(variance[:, cell])
         error = float(np.median(off_R))
         if cells.reached_C[cell]:
@@ -169,20 +160,6 @@ def _score_origin(
     return found
 
 
-def corrected_akaike(log_likelihood: float, *, num_parameters: int, num_cells: int) -> float | None:
-    """Return AICc (smaller is better), or None where it is not defined.
-
-    Args:
-        log_likelihood: at the maximum.
-        num_parameters: of the law; the noise size is counted here as one more.
-        num_cells: batch sizes, taken as the sample size because repeats share their tuning.
-    """
-    k = num_parameters + 1
-    if num_cells - k - 1 <= 0:
-        return None
-    return 2 * k - 2 * log_likelihood + 2 * k * (k + 1) / (num_cells - k - 1)
-
-
 def law_evidence(scores: Sequence[LawScore]) -> list[float]:
     """Return what the rows say for each law, relative to the best, which has 1.
 
@@ -190,34 +167,30 @@ def law_evidence(scores: Sequence[LawScore]) -> list[float]:
         scores: of the laws.
 
     Returns:
-        In (0, 1]. All 1 where nothing tells the laws apart.
+        In (0, 1].
     """
     held_out = [score.held_out for score in scores if score.held_out is not None]
     if len(held_out) == len(scores):
         logs = [_SHARE_INDEPENDENT * score.log_score for score in held_out]
     else:
-        known = [score.aicc for score in scores if score.aicc is not None]
-        best = min(known, default=0.0)
-        logs = [-0.5 * (best if score.aicc is None else score.aicc) for score in scores]
+        logs = [score.log_evidence for score in scores]
     return [math.exp(log - max(logs)) for log in logs]
 
 
-def law_weights(evidence: Sequence[float], odds: Sequence[float]) -> list[float]:
-    """Return each law's weight, evidence times prior odds; they sum to 1.
+def law_weights(evidence: Sequence[float]) -> list[float]:
+    """Return each law's weight, proportional to its evidence; they sum to 1.
 
     Args:
         evidence: of `law_evidence`.
-        odds: prior odds of the laws, any sum.
     """
-    products = [each * odd for each, odd in zip(evidence, odds, strict=True)]
-    return [product / sum(products) for product in products]
+    return [each / sum(evidence) for each in evidence]
 
 
 def choose_law(evidence: Sequence[float], num_parameters: Sequence[int]) -> int:
     """Return the place of the law to name: the best, the simpler one in a tie.
 
     Args:
-        evidence: of `law_evidence`; prior odds name no law.
+        evidence: of `law_evidence`.
         num_parameters: of the laws, in the same order.
     """
     # A law with one parameter more has to be clearly better: twice as likely.

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from models_of_scaling.fit_record import FitRecord
 
 HELP: Final = "fit laws to a table of measurements or trials"
-LAWS: Final = ("auto", "hyperbola", "power_with_floor", "p_norm_knee")
+LAWS: Final = (
+    "auto",
+    "hyperbola",
+    "power_with_floor",
+    "p_norm_knee",
+    "smoothly_broken_power",
+    "knee_with_upturn",
+    "gaussian_process",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +54,11 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from models_of_scaling.fit_record import write_fit
     from models_of_scaling.law_fit import FitChoice, fit_laws
-    from models_of_scaling.laws import LAW_NAMES
+    from models_of_scaling.laws import AVERAGED_LAWS
     from models_of_scaling.study_source import read_measurements
 
     choice = FitChoice(
-        laws=LAW_NAMES if arguments.law == "auto" else (arguments.law,),
+        laws=AVERAGED_LAWS if arguments.law == "auto" else (arguments.law,),
         replicates=arguments.replicates,
         level=arguments.level,
         holdout_above=arguments.holdout_above,

@@ -25,7 +25,7 @@ from models_of_scaling.forecasters import (
     todays_practice,
 )
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import LAW_NAMES, Hyperbola
+from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, Hyperbola
 from models_of_scaling.measurements import Measurements, TableSource
 from models_of_scaling.prediction import predict
 from models_of_scaling.published.loader import choose_series, steps_series
@@ -158,7 +158,8 @@ def test_todays_practice_gives_a_noise_free_hyperbola_back():
 
 def test_a_law_that_is_added_to_the_laws_is_a_forecaster():
     assert list(FORECASTERS) == [*LAW_NAMES, AVERAGED, TODAYS_PRACTICE]
-    assert laws_needed([AVERAGED]) == LAW_NAMES
+    assert laws_needed([AVERAGED]) == AVERAGED_LAWS
+    assert laws_needed([AVERAGED, "gaussian_process"]) == (*AVERAGED_LAWS, "gaussian_process")
     assert laws_needed(["hyperbola", TODAYS_PRACTICE]) == ("hyperbola",)
     assert laws_needed([TODAYS_PRACTICE]) == ()
 

@@ -49,7 +49,8 @@ def test_predict_prints_one_json_array_and_nothing_else(fitted, run_command_line
     for answer in answers:
         truth = float(LAW.steps_to_target(answer["batch_size"]))
         assert answer["steps_low"] < truth < answer["steps_high"]
-        assert answer["steps"] == pytest.approx(truth, rel=1e-6)
+        # a row without noise counts as one of about 1 %: see priors.TYPICAL_NOISE
+        assert answer["steps"] == pytest.approx(truth, rel=0.01)
 
 
 def test_predict_puts_the_held_out_measurement_beside_the_prediction(fitted, run_command_line):
@@ -59,10 +60,11 @@ def test_predict_puts_the_held_out_measurement_beside_the_prediction(fitted, run
     assert "extrapolated 4x; measured (held out): 115, inside the interval" in beyond
 
 
-def test_a_silly_extrapolation_warns_on_standard_error_only(fitted, run_command_line):
+def test_an_extrapolation_that_nobody_checked_is_refused(fitted, run_command_line):
     code, out, error = run_command_line("predict", fitted, "--batch-size", 10**6, "--json")
-    assert code == 0 and len(json.loads(out)) == 1
+    assert (code, out) == (2, "")
     assert len(error.splitlines()) == 1 and "1,953x" in error
+    assert run_command_line("predict", fitted, "--batch-size", 64 * 512)[0] == 0
 
 
 def test_limit_prints_the_verdict_in_words_and_as_json(fitted, run_command_line):
@@ -107,7 +109,7 @@ def test_epochs_and_examples_are_other_units_of_the_same_table(table, tmp_path, 
         code, _, _ = run_command_line("fit", path, "--out", fit, "--num-train-examples", 50_000)
         _, out, _ = run_command_line("predict", fit, "--batch-size", 300, "--json")
         assert code == 0
-        assert json.loads(out)[0]["steps"] == pytest.approx(200, rel=1e-6)
+        assert json.loads(out)[0]["steps"] == pytest.approx(200, rel=0.01)  # as above
 
 
 def test_one_law_can_be_asked_for(table, tmp_path, run_command_line):

@@ -26,8 +26,8 @@ def problem_of(family, low, high, batch_size):
 
 def prior_of(family, theta_RP, problem):
     """Minus the log of the prior, written out from its definition."""
-    ends = np.exp(theta_RP[0, 2:]) if family.free == "exponent" else np.ones(1)
-    knee = theta_RP[0, 1] - theta_RP[0, 0] - ends[0] * problem.x_N.max() if ends.size else 0.0
+    alpha = np.exp(theta_RP[0, 2]) if family.free == ("exponent",) else 1.0
+    knee = theta_RP[0, 1] - theta_RP[0, 0] - alpha * problem.x_N.max()
     off = (np.array([knee, *theta_RP[0, 2:]]) - family.prior_mean_K) / family.prior_sd_K
     return 0.5 * (off**2).sum()
 

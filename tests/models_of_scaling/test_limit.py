@@ -96,15 +96,16 @@ def test_arguments_out_of_range_are_refused(fit, arguments, flag):
         judge(fit, **arguments)
 
 
-def test_predictions_of_noise_free_data_are_exact_and_efficiency_is_relative(fit):
+def test_predictions_of_noise_free_data_are_near_and_efficiency_is_relative(fit):
     answers = predict(fit, [8, 300, 8192])
     for answer in answers:
         truth = float(LAW.steps_to_target(answer.batch_size))
-        assert answer.steps.estimate == pytest.approx(truth, rel=1e-6)
+        # a row without noise counts as one of about 1 %: see priors.TYPICAL_NOISE
+        assert answer.steps.estimate == pytest.approx(truth, rel=0.02)
         assert answer.steps.holds(truth)
-        assert answer.examples == pytest.approx(answer.batch_size * truth, rel=1e-6)
+        assert answer.examples == answer.batch_size * answer.steps.estimate
     assert answers[0].efficiency == pytest.approx(1.0)
-    assert answers[1].efficiency == pytest.approx((1 + 8 / 300) / 2, rel=1e-6)
+    assert answers[1].efficiency == pytest.approx((1 + 8 / 300) / 2, rel=0.02)
 
 
 def test_intervals_widen_with_the_level_and_with_the_distance(perfect_scaling):

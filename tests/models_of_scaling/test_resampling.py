@@ -4,7 +4,9 @@ import numpy as np
 
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
-from models_of_scaling.noise import TYPICAL_NOISE, StudyNoise, study_noise
+from models_of_scaling.noise import NoiseKnowledge, noise_knowledge
+from models_of_scaling.posterior import NOISE_SIZES
+from models_of_scaling.priors import TYPICAL_NOISE
 from models_of_scaling.resampling import resample
 from models_of_scaling.study_source import TableChoice, measurements_from_trials
 from models_of_scaling.trials import trials_to_table
@@ -104,23 +106,25 @@ def test_rows_without_repeats_show_no_spread_of_their_own(simulated):
     np.testing.assert_allclose(drawn.spread.spread_C, 0, atol=1e-12)
 
 
-def test_noise_sizes_are_the_quantiles_of_a_scaled_inverse_chi_squared():
-    sizes = StudyNoise(size=0.1, degrees=4.0).quantiles(2000)
+def test_the_noise_prior_is_a_scaled_inverse_chi_squared():
+    fine = np.exp(np.linspace(np.log(1e-3), np.log(100.0), 4000))
+    shares = np.cumsum(np.exp(NoiseKnowledge(size=0.1, degrees=4.0).log_probability(fine)))
     want = 0.1 * np.sqrt(4.0 / np.random.default_rng(0).chisquare(4.0, 200_000))
     for share in (0.1, 0.5, 0.9):
-        np.testing.assert_allclose(np.quantile(sizes, share), np.quantile(want, share), rtol=0.02)
-    sure = StudyNoise(size=0.1, degrees=1e6).quantiles(20)
-    np.testing.assert_allclose(sure, 0.1, rtol=0.01)  # chi-squared with 1e6 degrees
+        got = fine[np.searchsorted(shares, share)]
+        np.testing.assert_allclose(got, np.quantile(want, share), rtol=0.02)
 
 
-def test_noise_has_a_floor_when_residuals_are_zero_and_is_never_below_what_repeats_show(simulated):
+def test_noise_is_never_below_what_repeats_show(simulated):
     sizes = np.repeat([8, 16, 32, 64], 2)
     truth = LAW.steps_to_target(sizes)
     cells = np.repeat(np.arange(4), 2)
-    exact = simulated.measurements(sizes, truth).observations()
-    quiet = study_noise(np.log(truth), -5.0, exact, cells, num_parameters=2)
-    assert 0.3 * TYPICAL_NOISE < quiet.size <= TYPICAL_NOISE
-    # repeats 20 % apart whose means lie on the law by luck
+    # repeats 20 % apart whose means lie on the law by luck: a mean of two scatters by 0.1
     apart = simulated.measurements(sizes, truth * np.exp(np.tile([0.1, -0.1], 4)))
-    loud = study_noise(np.log(truth), -2.0, apart.observations(), cells, num_parameters=2)
-    assert loud.size > 0.06 and loud.degrees == 7
+    knowledge = noise_knowledge(apart.observations(), cells)
+    assert (knowledge.repeat_degrees, knowledge.size) == (4, TYPICAL_NOISE)
+    np.testing.assert_allclose(knowledge.variance, 0.02 / 2, rtol=1e-12)
+    probability = np.exp(knowledge.log_probability(NOISE_SIZES))
+    assert probability[NOISE_SIZES < 0.05].sum() < 0.01
+    exact = noise_knowledge(simulated.measurements(sizes, truth).observations(), cells)
+    assert exact.variance == 0

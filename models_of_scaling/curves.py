@@ -1,0 +1,160 @@
+"""Curves of steps against batch size with the quantities that each of them gives, many at once.
+
+Shapes: R = curves (draws of one law, or a single one), M = batch sizes.
+
+The laws with a floor answer in closed form (`quantities`). Where there is no such form (a rise at
+huge batch sizes, a slope that never ends, a Gaussian process on top) the condition is looked up on
+a fine grid of batch sizes, the last crossing counting: beyond it the claim never holds again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models_of_scaling.gaussian_process import Deviation
+from models_of_scaling.quantities import (
+    Floats,
+    batch_size_where_doubling_saves,
+    fall_over_floor,
+    smoothly_broken_steps,
+    steps_to_target,
+)
+
+# Octaves below and above a curve's own corner that are searched, and points per octave: the answer
+# between two points is off by less than 0.1 %.
+_OCTAVES_BELOW, _OCTAVES_ABOVE = 24.0, 40.0
+_POINTS_PER_OCTAVE: Final = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """R curves of one law.
+
+    Attributes:
+        columns: natural parameters by name, (R,) each; see the law's class in `laws`.
+        deviation: what a Gaussian process adds to the log steps; None for a plain law.
+    """
+
+    columns: Mapping[str, Floats]
+    deviation: Deviation | None = None
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether there are fewest steps, and with them a critical batch size."""
+        return "critical_batch_size" in self.columns
+
+    @property
+    def min_steps(self) -> Floats:
+        """S_min (R,); 0 for a law without a floor."""
+        return self._column("min_steps") if self.has_floor else np.zeros(len(self))
+
+    @property
+    def critical_batch_size(self) -> Floats:
+        """B_crit (R,), examples, where S = 2 S_min; inf for a law without a floor."""
+        return self._column("critical_batch_size") if self.has_floor else np.full(len(self), np.inf)
+
+    def __len__(self) -> int:
+        """Return R."""
+        return len(next(iter(self.columns.values())))
+
+    def _column(self, name: str, otherwise: float = 1.0) -> Floats:
+        return np.asarray(self.columns.get(name, np.full(len(self), otherwise)), dtype=float)
+
+    def knee(self) -> dict[str, Floats]:
+        """Return B_crit, alpha and q (R,) each, as `quantities` names them.
+
+        Raises:
+            ValueError: for a law without a floor.
+        """
+        if not self.has_floor:
+            raise ValueError("a law without a floor has no knee of this shape")
+        return {
+            "critical_batch_size": self._column("critical_batch_size"),
+            "exponent": self._column("exponent"),
+            "sharpness": self._column("sharpness"),
+        }
+
+    def steps(self, batch_size: npt.ArrayLike) -> Floats:
+        """Return S(B).
+
+        Args:
+            batch_size: (M,) for all curves, or (R, M) for each its own.
+
+        Returns:
+            Optimizer steps, (R, M).
+        """
+        sizes = np.atleast_1d(np.asarray(batch_size, dtype=float))
+        columns = {name: np.asarray(each)[:, None] for name, each in self.columns.items()}
+        if not self.has_floor:
+            return smoothly_broken_steps(sizes, **columns)
+        turning = columns.pop("turning_batch_size", None)
+        steps = steps_to_target(sizes, **columns)
+        if turning is not None:
+            with np.errstate(over="ignore"):  # inf: the target can't be met there
+                steps = steps * np.exp(sizes / turning)
+        if self.deviation is not None:
+            steps = steps * np.exp(self.deviation.log_factor(sizes))
+        return np.asarray(steps)
+
+    def doubling_saves(self, saving: float) -> Floats:
+        """Return the largest B with S(B) / S(2B) >= saving, (R,).
+
+        Args:
+            saving: f, more than 1.
+
+        Returns:
+            Examples; 0 where no batch size saves that much, inf where all larger ones do.
+        """
+        if self.has_floor and "turning_batch_size" not in self.columns and self.deviation is None:
+            return batch_size_where_doubling_saves(saving, **self.knee())
+        return self._last_batch_size(
+            lambda sizes: np.log(self.steps(sizes) / self.steps(2 * sizes)) - np.log(saving)
+        )
+
+    def with_overhead(self, overhead: float, *, reference_batch_size: float) -> Floats:
+        """Return the largest B that needs at most 1 + overhead times a reference's examples, (R,).
+
+        Zhang et al. 2024, arXiv:2410.21676, call it critical for an overhead of 0.2 over a batch
+        size that still scales perfectly.
+
+        Args:
+            overhead: more than 0.
+            reference_batch_size: whose examples are the measure.
+
+        Returns:
+            Examples; inf where every larger one does.
+        """
+        reference = self.steps(reference_batch_size) * reference_batch_size
+        limit = np.log(reference) + np.log1p(overhead)
+        return self._last_batch_size(lambda sizes: limit - np.log(sizes * self.steps(sizes)))
+
+    def _last_batch_size(self, condition: Callable[[Floats], Floats]) -> Floats:
+        """Return the last batch size at which a condition is not negative."""
+        corner = self._column("critical_batch_size" if self.has_floor else "corner_batch_size")
+        octaves = np.arange(-_OCTAVES_BELOW, _OCTAVES_ABOVE, 1 / _POINTS_PER_OCTAVE)
+        log_sizes = np.log(corner)[:, None] + np.log(2.0) * octaves
+        with np.errstate(invalid="ignore", divide="ignore"):  # steps beyond all bounds
+            value = condition(np.exp(log_sizes))
+        value = np.where(np.isfinite(value), value, -1e3)
+        holds = value >= 0
+        last = value.shape[1] - 1 - np.argmax(holds[:, ::-1], axis=1)
+        here = np.minimum(last, value.shape[1] - 2)
+        rows = np.arange(len(value))
+        before, after = value[rows, here], value[rows, here + 1]
+        share = np.clip(before / np.maximum(before - after, 1e-300), 0.0, 1.0)
+        step = np.log(2.0) / _POINTS_PER_OCTAVE
+        answer = np.exp(log_sizes[rows, here] + share * step)
+        answer = np.where(last == value.shape[1] - 1, np.inf, answer)
+        return np.asarray(np.where(holds.any(axis=1), answer, 0.0))
+
+    def log_fall_over_floor(self, batch_size: float) -> Floats:
+        """Return q log y(B): what falls with B over the floor, as a row of the norm has it, (R,).
+
+        Args:
+            batch_size: B, examples.
+        """
+        knee = self.knee()
+        return np.asarray(knee["sharpness"] * np.log(fall_over_floor(batch_size, **knee)))
