@@ -6,6 +6,7 @@ the geometric mean over the held-out runs that reached the target (`forecast_sco
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from models_of_scaling.forecasters import FORECASTERS, KnownRows, laws_needed, m
 from models_of_scaling.law_fit import FitChoice
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.published.series import PublishedSeries
+
+_HANDFUL: Final = 5  # runs at one larger batch size, as someone would try before buying
 
 
 def check_forecasters(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -64,11 +67,12 @@ def _outcomes(
     measurements = series.rows
     cases = cases_of(measurements)
     outcomes = []
-    for origin in sorted({case.largest_fitted for case in cases}):
-        known = KnownRows(
-            measurements=measurements.take(measurements.batch_size <= origin), choice=choice
-        )
-        asked = [case for case in cases if case.largest_fitted == origin]
+    fitted = {(case.largest_fitted, case.also_fitted or 0) for case in cases}
+    for origin, also in sorted(fitted):
+        known = KnownRows(measurements=_known(measurements, origin, also), choice=choice)
+        asked = [
+            case for case in cases if (case.largest_fitted, case.also_fitted or 0) == (origin, also)
+        ]
         sizes = sorted({case.batch_size for case in asked})
         for forecaster in forecasters:
             answers = dict(zip(sizes, FORECASTERS[forecaster](known, sizes), strict=True))
@@ -87,6 +91,14 @@ def _outcomes(
                     )
                 )
     return outcomes
+
+
+def _known(measurements: Measurements, origin: int, also: int) -> Measurements:
+    """Return the rows up to the origin, and a handful at one more batch size."""
+    at = np.flatnonzero(measurements.batch_size == also)[:_HANDFUL]
+    chosen = measurements.batch_size <= origin
+    chosen[at] = True
+    return measurements.take(chosen)
 
 
 def _measured(measurements: Measurements, batch_size: int) -> tuple[float, float]:

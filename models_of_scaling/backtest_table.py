@@ -12,10 +12,12 @@ from models_of_scaling.published.series import PublishedSeries
 _PARTS: Final = {
     "workload": "ONE SERIES OF EACH WORKLOAD (MLPerf's reference points)",
     "resnet50_cut": "RESNET-50 AGAIN, by creator, round and submitter; these series share runs",
+    "own_table": "THE TABLE, one series of each workload",
 }
 _TITLES: Final = {
     "rolling": "Rolling origin: fitted below, predicted nearest to 2x, 4x and 8x beyond.",
     "largest": "The largest batch size, predicted from those at most 1/2, 1/4 and 1/8 of it.",
+    "one_more": "Rolling origin, 8x beyond it, where 5 runs at about 4x are known too.",
 }
 _HEADER: Final = (
     "forecaster", "", "cases", "series", "away", "median error", "90th pct", "coverage",

@@ -70,6 +70,10 @@ class LawFamily(Protocol):
     def prior_sd_K(self) -> Floats:
         """Standard deviation of the normal prior on each shape coordinate."""
 
+    @property
+    def prior_degrees_K(self) -> Floats:
+        """Degrees of freedom of each, inf for a normal."""
+
     def shape_coordinates(self, theta_RP: Floats, x_last_R: Floats) -> tuple[Floats, Floats]:
         """Return what shapes the curve (R, K) and its derivatives (R, K, P).
 
@@ -123,6 +127,11 @@ class KneeFamily:
     def prior_sd_K(self) -> Floats:
         """Standard deviation of the prior on each shape coordinate."""
         return np.array([prior.sd for prior in self._priors])
+
+    @property
+    def prior_degrees_K(self) -> Floats:
+        """Degrees of freedom of the prior on each shape coordinate, inf for a normal."""
+        return np.array([prior.degrees for prior in self._priors])
 
     @property
     def _priors(self) -> list[NormalPrior]:

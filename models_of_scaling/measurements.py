@@ -116,12 +116,15 @@ class Measurements:
         )
 
 
-def check_identifiable(measurements: Measurements, *, where: str) -> None:
+def check_identifiable(
+    measurements: Measurements, *, where: str, fewest_batch_sizes: int = 2
+) -> None:
     """Refuse rows that no law can be fitted to.
 
     Args:
         measurements: the rows to fit.
         where: file, or flag that left rows out, for the message.
+        fewest_batch_sizes: 2 for a law; 1 for anchors, which only place a known one.
 
     Raises:
         InputError: for no row, a single batch size, or no row that reached its target.
@@ -129,7 +132,7 @@ def check_identifiable(measurements: Measurements, *, where: str) -> None:
     if not len(measurements):
         raise InputError(f"{where}: 0 rows are left to fit; at least 2 batch sizes are needed")
     sizes = np.unique(measurements.batch_size)
-    if len(sizes) < 2:
+    if len(sizes) < fewest_batch_sizes:
         raise InputError(
             f"{where}: column batch_size: every row has {sizes[0]}; "
             "a law needs at least 2 different batch sizes"

@@ -6,6 +6,7 @@ Its size is a parameter like the law's, with a prior, and drawn together with th
 Shapes: C = batch sizes (cells), N = rows, J = noise sizes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +15,7 @@ from scipy.special import chdtrc, logsumexp
 
 from models_of_scaling.fitting import SMALLEST_SIGMA, Bools, Integers
 from models_of_scaling.likelihood import Observations
-from models_of_scaling.priors import NOISE_DEGREES, TYPICAL_NOISE
+from models_of_scaling.priors import MISFIT_PER_OCTAVE, NOISE_DEGREES, TYPICAL_NOISE
 from models_of_scaling.quantities import Floats
 
 _SPARE_CELLS_TO_ESTIMATE: Final = 2
@@ -66,6 +67,15 @@ def noise_knowledge(rows: Observations, cell_N: Integers) -> NoiseKnowledge:
     middle_N, reached_N = rows.log_middle_RN[0], np.isfinite(rows.log_high_RN[0])
     variance, degrees = _variance_of_a_mean(middle_N, reached_N, cell_N)
     return NoiseKnowledge(variance=variance, repeat_degrees=degrees)
+
+
+def misfit_beyond(log_distance: float) -> float:
+    """Return by how much a law may be wrong at a distance, in logs, as a standard deviation.
+
+    Args:
+        log_distance: log of a batch size over the largest fitted one; within the data it is 0.
+    """
+    return MISFIT_PER_OCTAVE * max(log_distance, 0.0) / math.log(2.0)
 
 
 def _variance_of_a_mean(middle_N: Floats, reached_N: Bools, cell_N: Integers) -> tuple[float, int]:

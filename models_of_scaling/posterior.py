@@ -36,8 +36,10 @@ _WIDER: Final = 1.3
 # Half of the shape's proposals come from the prior, so that no plateau or bend is missed; half from
 # a multivariate t around the point fit, whose tails are heavier than the posterior's there.
 _DEGREES: Final = 3.0
-# In standard deviations of the prior: its density there is e^-32 of that at its centre.
+# In standard deviations of the prior: a normal's density there is e^-32 of that at its centre, and
+# a corner e^10 times beyond the largest batch size is as good as none.
 _FARTHEST: Final = 8.0
+_LOG_NORMAL: Final = -0.5 * np.log(2 * np.pi)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,7 @@ def _propose(
     root = np.linalg.cholesky(covariance)
     stretch = np.sqrt(_DEGREES / rng.chisquare(_DEGREES, half))
     near = centre_K + (rng.standard_normal((half, dimension)) * stretch[:, None]) @ root.T
-    anywhere = family.prior_mean_K + family.prior_sd_K * rng.standard_normal((half, dimension))
+    anywhere = family.prior_mean_K + family.prior_sd_K * _prior_deviates(family, half, rng)
     # The t's far tail would overflow; the prior ends where it has no weight left.
     reach_K = _FARTHEST * family.prior_sd_K
     near = np.clip(near, family.prior_mean_K - reach_K, family.prior_mean_K + reach_K)
@@ -147,9 +149,24 @@ def _propose(
 
 def _log_prior(family: LawFamily, shapes: Floats) -> Floats:
     """Return the log density of the prior, (D,)."""
-    sd_K = family.prior_sd_K
-    off = (shapes - family.prior_mean_K) / sd_K
-    return np.asarray((-0.5 * off**2 - np.log(sd_K * np.sqrt(2 * np.pi))).sum(axis=1))
+    columns = zip(
+        shapes.T, family.prior_mean_K, family.prior_sd_K, family.prior_degrees_K, strict=True
+    )
+    value = np.zeros(len(shapes))
+    for column, mean, sd, degrees in columns:
+        off = (column - mean) / sd
+        log_density = _LOG_NORMAL - 0.5 * off**2 if np.isinf(degrees) else _log_t(off, degrees)
+        value += log_density - np.log(sd)
+    return value
+
+
+def _prior_deviates(family: LawFamily, count: int, rng: np.random.Generator) -> Floats:
+    """Return draws of the prior in its own units, (count, K)."""
+    deviates = rng.standard_normal((count, len(family.prior_sd_K)))
+    for column, degrees in enumerate(family.prior_degrees_K):
+        if np.isfinite(degrees):
+            deviates[:, column] *= np.sqrt(degrees / rng.chisquare(degrees, count))
+    return np.asarray(np.clip(deviates, -_FARTHEST, _FARTHEST))
 
 
 def _log_likelihood(
@@ -178,7 +195,7 @@ def _log_likelihood(
     levels = (precision @ off.T) / total + _WIDER * deviates / np.sqrt(total)
     value = np.empty_like(levels)
     for size in range(len(levels)):
-        value[size] = _log_t((off - levels[size][:, None]) / sd[size]).sum(axis=1)
+        value[size] = _log_t((off - levels[size][:, None]) / sd[size], _OUTLIER_DEGREES).sum(axis=1)
     value -= np.log(sd).sum(axis=1, keepdims=True)
     value += 0.5 * deviates**2 + 0.5 * np.log(2 * np.pi * _WIDER**2 / total)
     for cell in np.flatnonzero(~at):
@@ -188,8 +205,7 @@ def _log_likelihood(
     return value, levels
 
 
-def _log_t(deviations: Floats) -> Floats:
-    """Return the log density of Student's t."""
-    nu = _OUTLIER_DEGREES
+def _log_t(deviations: Floats, nu: float) -> Floats:
+    """Return the log density of Student's t with nu degrees of freedom."""
     constant = gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu) - 0.5 * np.log(nu * np.pi)
     return np.asarray(constant - 0.5 * (nu + 1) * np.log1p(deviations**2 / nu))

@@ -17,6 +17,7 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord, FittedLaw
 from models_of_scaling.intervals import Interval, check_level, weighted_quantile
 from models_of_scaling.mixture import mixed, mixed_interval
+from models_of_scaling.noise import misfit_beyond
 from models_of_scaling.quantities import Floats
 
 PREDICTIVE: Final = "posterior draws, averaged over laws, with the noise of a new study"
@@ -140,10 +141,12 @@ def predictive_interval(fit: FitRecord, batch_size: float, *, level: float) -> I
     Returns:
         Steps.
     """
+    misfit = misfit_beyond(np.log(batch_size / fit.largest_batch_size))
 
     def of_law(law: FittedLaw) -> Floats:
         steps_R = law.replicate_steps(batch_size)
-        return np.asarray(steps_R[:, None] * np.exp(law.noise_of_draws[:, None] * _DEVIATES))
+        sd_R = np.hypot(law.noise_of_draws, misfit)
+        return np.asarray(steps_R[:, None] * np.exp(sd_R[:, None] * _DEVIATES))
 
     return mixed_interval(
         fit.laws, estimated_steps(fit, batch_size), of_law, level=level, method=PREDICTIVE

@@ -21,7 +21,7 @@ from models_of_scaling.fitting import Problem, fit_batched
 from models_of_scaling.law_draws import draw_law, family_of
 from models_of_scaling.laws import LawName
 from models_of_scaling.likelihood import Observations
-from models_of_scaling.noise import noise_knowledge, smallest_sigma
+from models_of_scaling.noise import misfit_beyond, noise_knowledge, smallest_sigma
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_rows import StudyRows, cell_means
 
@@ -148,12 +148,14 @@ def _score_origin(
     draws = draw_law(name, seen, noise, theta_P, _DRAWS, rng)
     variance = cells.variance(draws.noise_R)
     found = []
+    x_last = float(seen.x_C[seen.reached_C].max())
     for cell in range(origin, min(origin + _HORIZON, study.num_cells)):
+        spread_R = variance[:, cell] + misfit_beyond(float(cells.x_C[cell]) - x_last) ** 2
         off_R = cells.log_steps_C[cell] - draws.log_steps(float(cells.x_C[cell]))
-        deviation_R = off_R / np.sqrt(variance[:, cell])
+        deviation_R = off_R / np.sqrt(spread_R)
         error = float(np.median(off_R))
         if cells.reached_C[cell]:
-            log_density_R = -0.5 * (deviation_R**2 + np.log(2 * np.pi * variance[:, cell]))
+            log_density_R = -0.5 * (deviation_R**2 + np.log(2 * np.pi * spread_R))
         else:
             log_density_R, error = log_ndtr(-deviation_R), max(error, 0.0)
         found.append((error, float(logsumexp(log_density_R) - np.log(_DRAWS))))

@@ -13,6 +13,7 @@ Everything is columnar: no Python loop over trials.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ _CURVES = {
     "validation_loss": "curve_validation_loss",
     "validation_accuracy": "curve_validation_accuracy",
 }
+CURVE_COLUMNS: Final = ("curve_steps", *_CURVES.values())
 
 
 @dataclass(frozen=True, kw_only=True)

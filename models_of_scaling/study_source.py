@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +18,22 @@ from models_of_scaling.measurements import (
     choose_one,
 )
 from models_of_scaling.steps_to_target import (
+    CURVE_COLUMNS,
     StudyRows,
     TrialOutcomes,
     study_rows,
     trial_outcomes,
 )
-from models_of_scaling.tables import measurements_from_table, read_csv, read_parquet
+from models_of_scaling.table_rows import measurements_from_table
+from models_of_scaling.tables import read_csv, read_parquet
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import is_trial_file, read_trials
+
+# What the reduction asks of a trial, besides what tells trials apart.
+_NEEDED_COLUMNS: Final = (
+    "workload", "optimizer", "num_train_examples", "hyper_parameters", "settings", "target",
+    *CURVE_COLUMNS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +42,17 @@ class TableChoice:
 
     Attributes:
         workload: one of the table's workloads; None where it has only one.
-        optimizer: one of the trials' optimizers; None where there is only one.
-        target: asked of the stored curves; None for the one that the trials carry.
+        optimizer: one of the table's or trials' optimizers; None where there is only one.
+        target: asked of the trials' stored curves, or one of the table's; None for the only one.
         num_train_examples: size of the training set; None to take it from the trials.
+        fewest_batch_sizes: that the rows must have: 2 for a law, 1 for anchors.
     """
 
     workload: str | None = None
     optimizer: str | None = None
     target: Target | None = None
     num_train_examples: int | None = None
+    fewest_batch_sizes: int = 2
 
 
 def read_measurements(path: Path, choice: TableChoice) -> Measurements:
@@ -60,16 +71,20 @@ def read_measurements(path: Path, choice: TableChoice) -> Measurements:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if is_trials(path):
-        return measurements_from_trials(read_trials(path), choice, path=path)
-    for value, flag in ((choice.optimizer, "--optimizer"), (choice.target, "--target")):
-        if value is not None:
-            raise InputError(f"{path}: {flag} {value} is for folders of trials, not for a table")
+        return measurements_from_trials(
+            read_trials(path, columns=_NEEDED_COLUMNS), choice, path=path
+        )
     raw = read_parquet(path) if path.suffix in {".parquet", ".pq"} else read_csv(path)
     return measurements_from_table(
         raw,
-        workload=choice.workload,
+        choice={
+            "workload": choice.workload,
+            "optimizer": choice.optimizer,
+            "target": None if choice.target is None else str(choice.target),
+        },
         num_train_examples=choice.num_train_examples,
         sha256=sha256_of(path),
+        fewest_batch_sizes=choice.fewest_batch_sizes,
     )
 
 
@@ -89,11 +104,16 @@ def choose_trials(table: pa.Table, choice: TableChoice, *, where: str) -> pa.Tab
     Returns:
         The chosen rows. Several values without a choice, or one that is not there, are refused.
     """
+    words = table.select(["workload", "optimizer"])
+    wanted = np.arange(len(table))
     for column, chosen in (("workload", choice.workload), ("optimizer", choice.optimizer)):
-        values = [str(value) for value in pc.unique(table[column]).to_pylist()]
+        known = words[column].take(wanted)
+        values = [str(value) for value in pc.unique(known).to_pylist()]
         value = choose_one(values, chosen, where=f"{where}: column {column}", flag=f"--{column}")
-        table = table.filter(pc.equal(table[column], value))
-    return table
+        is_it = pc.fill_null(pc.equal(known, value), False)
+        wanted = wanted[is_it.to_numpy()]
+    # The curves of a million trials are moved once, and only where some are left out.
+    return table if len(wanted) == len(table) else table.take(wanted)
 
 
 def stored_target(table: pa.Table, choice: TableChoice, *, where: str) -> Target:
@@ -134,8 +154,9 @@ def measurements_from_trials(table: pa.Table, choice: TableChoice, *, path: Path
         raise InputError(f"{where}: holds no trial")
     table = choose_trials(table, choice, where=where)
     target = stored_target(table, choice, where=where)
-    bad = table.filter(pc.less(table["batch_size"], 1))
-    if len(bad):
+    small = pc.less(table["batch_size"], 1)
+    if pc.any(small).as_py():
+        bad = table.filter(small)
         raise InputError(
             f"{where}: trial {bad['trial_id'][0]}: batch_size {bad['batch_size'][0]} "
             "must be at least 1"
@@ -169,7 +190,11 @@ def measurements_from_trials(table: pa.Table, choice: TableChoice, *, path: Path
         num_train_examples=choice.num_train_examples or _one_size(table),
         cells=tuple(_cell(study, outcomes) for study in studies if study.search.size),
     )
-    check_identifiable(measured, where=f"{where}, target {target}")
+    check_identifiable(
+        measured,
+        where=f"{where}, target {target}",
+        fewest_batch_sizes=choice.fewest_batch_sizes,
+    )
     return measured
 
 

@@ -1,8 +1,7 @@
 """The trial record: one row per training run; its schema, atomic write, read and merge.
 
-pyarrow at most, so that 512 training processes import it cheaply. The curve of evaluations is
-kept whole, so that any target can be asked of a stored trial afterwards
-(`models_of_scaling.steps_to_target`). The columns are described in `docs/trial_table.md`.
+pyarrow at most, so that 512 training processes import it cheaply. Curves are kept whole, so that
+any target can be asked of a stored trial (`steps_to_target`). Columns: `docs/trial_table.md`.
 """
 
 import hashlib
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
+from models_of_scaling.trial_merge import MERGE_COLUMNS, merged
 
 SCHEMA_VERSION = 1
 _VERSION_KEY = b"trial_schema_version"
@@ -232,38 +232,47 @@ def is_trial_file(path: Path) -> bool:
         return False
 
 
-def _read_file(path: Path) -> pa.Table:
-    """Read one file and bring it to the current schema."""
+def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read one file and bring it to the current schema, or to some columns of it."""
     try:
-        table = pq.read_table(path)
+        known = set(pq.read_schema(path).names)
+        table = pq.read_table(path, columns=[name for name in schema.names if name in known])
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{path}: not a readable parquet file: {error}") from error
-    version = int((table.schema.metadata or {}).get(_VERSION_KEY, b"0"))
+    stated = (table.schema.metadata or {}).get(_VERSION_KEY, b"")
+    version = int(stated) if stated.isdigit() else 0
     if not 1 <= version <= SCHEMA_VERSION:
         raise InputError(
             f"{path}: trial schema version {version} is not one of 1..{SCHEMA_VERSION}"
             + (": written by a newer release; upgrade" if version > SCHEMA_VERSION else "")
         )
-    columns = [
-        # A column that an older version did not have is empty there.
-        table[column.name].cast(column.type)
-        if column.name in table.column_names
-        else pa.nulls(len(table), column.type)
-        for column in TRIAL_SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=TRIAL_SCHEMA)
+    return pa.Table.from_arrays([_column(table, each, path) for each in schema], schema=schema)
 
 
-def read_trials(path: Path, *, skip_damaged: bool = False) -> pa.Table:
+def _column(table: pa.Table, column: pa.Field, path: Path) -> pa.ChunkedArray | pa.Array:
+    """Return a column in its type; one that an older version did not have is empty there."""
+    if column.name not in table.column_names:
+        return pa.nulls(len(table), column.type)
+    try:
+        return table[column.name].cast(column.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(
+            f"{path}: column {column.name} must be {column.type}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def read_trials(
+    path: Path, *, skip_damaged: bool = False, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Read a trial file, or every trial file below a folder, as one table.
 
-    Where one `trial_id` stands in several rows (an interrupted run that was run again), the row
-    that ended by itself is kept, else the one with more steps.
+    Of several rows of one `trial_id` (an interrupted run, run again) one is kept (see `merged`).
 
     Args:
         path: a parquet file or a folder.
         skip_damaged: pass over files that can't be read, with a line on standard error for each,
             instead of refusing.
+        columns: which to read, None for all; those that tell trials apart come with them.
 
     Returns:
         A table of `TRIAL_SCHEMA`, ordered by what the trials are and not by how they came to be
@@ -276,31 +285,16 @@ def read_trials(path: Path, *, skip_damaged: bool = False) -> pa.Table:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    wanted = {*(TRIAL_SCHEMA.names if columns is None else columns), *MERGE_COLUMNS}
+    schema = pa.schema([each for each in TRIAL_SCHEMA if each.name in wanted])
     tables = []
     for file in files:
         try:
-            tables.append(_read_file(file))
+            tables.append(_read_file(file, schema))
         except InputError as error:
             if not skip_damaged:
                 raise
             print(f"warning: skipped: {error}", file=sys.stderr)
     if not tables:
         raise InputError(f"{path}: holds no readable trial file (*.parquet)")
-    table = _without_repetition(pa.concat_tables(tables))
-    return table.sort_by([
-        (column, "ascending") for column in ("batch_size", "phase", "seed", "trial_id")
-    ])
-
-
-def _without_repetition(table: pa.Table) -> pa.Table:
-    """Keep one row per trial_id, in first-seen order."""
-    ids = table["trial_id"].to_pylist()
-    if len(set(ids)) == len(ids):
-        return table
-    ended = [status != "interrupted" for status in table["status"].to_pylist()]
-    rank = list(zip(ended, table["steps"].to_pylist(), strict=True))
-    best: dict[str, int] = {}
-    for row, trial_id in enumerate(ids):
-        if trial_id not in best or rank[row] > rank[best[trial_id]]:
-            best[trial_id] = row
-    return table.take(list(best.values()))
+    return merged(pa.concat_tables(tables)).replace_schema_metadata(TRIAL_SCHEMA.metadata)

@@ -1,8 +1,11 @@
-"""`backtest`: how well held-out parts of published series are predicted."""
+"""`backtest`: how well held-out parts of published series, or of a table, are predicted."""
 
 import argparse
 import json
+from pathlib import Path
 from typing import Final
+
+from models_of_scaling.errors import InputError
 
 HELP: Final = "how well published series are predicted"
 
@@ -15,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument(
         "--series", nargs="+", action="extend", metavar="NAME", help="only these series"
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="TABLE",
+        help="a table of your own in place of the published series, one series per workload",
     )
     parser.add_argument(
         "--law",
@@ -33,15 +42,22 @@ def run(arguments: argparse.Namespace) -> None:
 
     Args:
         arguments: what `add_arguments` asked for.
+
+    Raises:
+        InputError: for a word that names nothing, or a table that can't be read.
     """
     from models_of_scaling.backtest import back_test, check_forecasters
     from models_of_scaling.backtest_table import back_test_as_json, score_table
     from models_of_scaling.forecast_scores import scores
     from models_of_scaling.published.loader import choose_series
+    from models_of_scaling.table_series import table_series
 
     replicates, level = arguments.replicates, arguments.level
     forecasters = check_forecasters(arguments.law)
-    series = choose_series(arguments.series)
+    if arguments.table is not None and arguments.series:
+        raise InputError("--series: names published series; leave it out with --table")
+    own = arguments.table is not None
+    series = table_series(arguments.table) if own else choose_series(arguments.series)
     outcomes = back_test(series, forecasters=forecasters, replicates=replicates, level=level)
     summary_of_all = scores(outcomes)
     if arguments.json:
@@ -52,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     tested = len({outcome.series for outcome in outcomes})
     print(
-        f"{len(series)} published series of steps to target; {tested} are long and wide enough "
-        "to hold a batch size out.\n"
+        f"{len(series)} {'own' if own else 'published'} series of steps to target; {tested} are "
+        "long and wide enough to hold a batch size out.\n"
     )
     print(score_table(summary_of_all, level=level))

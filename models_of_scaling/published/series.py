@@ -21,8 +21,8 @@ IMAGENET_TRAIN_EXAMPLES: Final = 1_281_167  # ILSVRC-2012 training split
 SeriesKind = Literal["steps_to_target", "accuracy_at_fixed_epochs"]
 SeriesUnit = Literal["run", "submission"]
 # "workload": one series of each workload, which share nothing. "resnet50_cut": ResNet-50's runs
-# again, by creator, round and submitter, which share runs with each other.
-SeriesPart = Literal["workload", "resnet50_cut"]
+# again, by creator, round and submitter, which share runs with each other. "own_table": a user's.
+SeriesPart = Literal["workload", "resnet50_cut", "own_table"]
 SERIES_PARTS: Final[tuple[SeriesPart, ...]] = get_args(SeriesPart)
 
 

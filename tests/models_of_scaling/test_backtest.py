@@ -72,7 +72,14 @@ def test_each_origin_predicts_what_lies_nearest_to_2_4_and_8_times_it():
 def test_the_largest_batch_size_is_predicted_from_at_most_a_half_a_quarter_and_an_eighth_of_it():
     rows = at_sizes(16, 32, 64, 120, 260, 500)
     assert pairs(rows, "largest") == [(2, 120, 500), (4, 120, 500)]
-    assert cases_of(rows)[-1].ratio == 500 / 120  # the ratio that it truly is
+    (last,) = [case for case in cases_of(rows) if (case.design, case.factor) == ("largest", 4)]
+    assert last.ratio == 500 / 120  # the ratio that it truly is
+
+
+def test_one_more_batch_size_is_known_between_the_origin_and_what_is_predicted_8x_beyond():
+    rows = at_sizes(16, 32, 64, 120, 260, 500)
+    (case,) = [case for case in cases_of(rows) if case.design == "one_more"]
+    assert (case.largest_fitted, case.also_fitted, case.batch_size) == (64, 260, 500)
 
 
 def test_batch_sizes_within_a_doubling_or_too_few_that_reached_are_no_origin():
@@ -199,7 +206,7 @@ def test_no_forecast_depends_on_rows_beyond_its_origin():
         return [
             (each.forecaster, each.case, each.forecast)
             for each in outcomes
-            if each.case.largest_fitted == 4096
+            if each.case.largest_fitted == 4096 and each.case.also_fitted is None
         ]
 
     assert len(forecasts(rows)) >= 2 * len(FORECASTERS)
@@ -237,6 +244,8 @@ def test_todays_practice_keeps_its_figures_over_all_series():
         ("workload", "largest", 2): (16, 16, 0.079, 0.19),
         ("workload", "largest", 4): (11, 11, 0.161, 0.55),
         ("workload", "largest", 8): (5, 5, 0.280, 1.33),
+        ("workload", "one_more", 8): (5, 4, 0.141, 0.23),
+        ("resnet50_cut", "one_more", 8): (20, 9, 0.057, 0.08),
         ("resnet50_cut", "rolling", 2): (59, 18, 0.046, 0.13),
         ("resnet50_cut", "rolling", 4): (39, 13, 0.114, 0.23),
         ("resnet50_cut", "rolling", 8): (27, 9, 0.231, 0.38),
@@ -314,3 +323,20 @@ def test_a_bad_flag_of_backtest_is_refused_in_one_line(words, says, run_command_
     assert (code, out) == (2, "")
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_a_table_of_ones_own_is_back_tested_by_workload(tmp_path, run_command_line):
+    sizes = 2 ** np.arange(3, 10)
+    lines = [
+        f"{word},{size},{float(Hyperbola(min_steps=100, critical_batch_size=knee).examples(size))}"
+        for word, knee in (("small", 40), ("large", 300))
+        for size in sizes
+    ]
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join(["workload,batch_size,examples", *lines]))
+    code, out, error = run_command_line("backtest", "--table", path, "--law", "todays_practice")
+    assert (code, error) == (0, "")
+    assert out.startswith("2 own series of steps to target; 2 are long and wide enough")
+    assert "THE TABLE" in out and "ONE SERIES" not in out
+    code, out, error = run_command_line("backtest", "--table", path, "--series", "mlperf_bert")
+    assert (code, out) == (2, "") and error.startswith("error: --series:")

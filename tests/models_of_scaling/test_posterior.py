@@ -24,6 +24,15 @@ def known(size):
     return NoiseKnowledge(size=size, degrees=SURE)
 
 
+def priors_of(family):
+    """The prior on each shape coordinate, as scipy has it."""
+    columns = (family.prior_mean_K, family.prior_sd_K, family.prior_degrees_K)
+    return [
+        stats.norm(mean, sd) if np.isinf(degrees) else stats.t(degrees, mean, sd)
+        for mean, sd, degrees in zip(*columns, strict=True)
+    ]
+
+
 def cells_of(x_C, log_steps_C, *, reached_C=None, width_C=0.0):
     count = len(x_C)
     return CellMeans(
@@ -48,13 +57,13 @@ def test_rows_without_information_give_the_prior_back(name):
     rng = np.random.default_rng(0)
     draws = draw_posterior(family, cells_of([0.0], [5.0]), known(TENTH), theta_P, 4000, rng)
     shapes = shapes_of(family, draws.theta_RP, 0.0)
-    for column, mean, sd in zip(shapes.T, family.prior_mean_K, family.prior_sd_K, strict=True):
+    for column, prior in zip(shapes.T, priors_of(family), strict=True):
         # 4,000 draws of 6,000 proposals, of which the level's importance weights make fewer: the
         # largest deviation of the shares is about 0.03
-        assert stats.kstest(column, stats.norm(mean, sd).cdf).statistic < 0.05
+        assert stats.kstest(column, prior.cdf).statistic < 0.05
     # The predictive distribution of a batch 16 times larger, against one drawn from the prior.
-    prior = family.prior_mean_K + family.prior_sd_K * rng.standard_normal((20_000, len(shapes.T)))
-    theta_RP = family.theta_of_shape(prior, 0.0)
+    drawn = [prior.rvs(20_000, random_state=rng) for prior in priors_of(family)]
+    theta_RP = family.theta_of_shape(np.column_stack(drawn), 0.0)
     both, _ = family.log_steps(theta_RP, np.array([0.0, np.log(16)]))
     want = 5.0 + both[:, 1] - both[:, 0] + TENTH * rng.standard_t(4, 20_000)
     got, _ = family.log_steps(draws.theta_RP, np.log([16.0]))
@@ -87,9 +96,7 @@ def test_behind_a_cliff_the_draws_spread_as_the_prior_and_do_not_heap_up_at_its_
     log_likelihood = sum(
         stats.t(4).logpdf((off[:, cell, None] - levels) / size) for cell in range(7)
     )
-    log_density = logsumexp(log_likelihood, axis=1) + stats.norm(
-        family.prior_mean_K[0], family.prior_sd_K[0]
-    ).logpdf(knees)
+    log_density = logsumexp(log_likelihood, axis=1) + priors_of(family)[0].logpdf(knees)
     running = np.cumsum(np.exp(log_density - log_density.max()))
     knee_R = shapes_of(family, draws.theta_RP, 0.0)[:, 0]
     for share in (0.05, 0.25, 0.5, 0.75, 0.95):
@@ -147,13 +154,11 @@ def test_the_noise_size_has_the_posterior_that_numerical_integration_gives():
     noise = NoiseKnowledge()
     draws = draw_posterior(family, cells, noise, theta_P, 4000, np.random.default_rng(4))
     # Reference: a grid over level, knee and noise size.
-    knees = family.prior_mean_K[0] + family.prior_sd_K[0] * np.linspace(-4, 4, 161)
+    knees = family.prior_mean_K[0] + family.prior_sd_K[0] * np.linspace(-8, 8, 321)
     theta = family.theta_of_shape(knees[:, None], 2.0)
     residual = cells.log_steps_C - family.log_steps(theta, x_C)[0]
     levels = residual.mean(axis=1)[:, None] + np.linspace(-0.8, 0.8, 321)
-    log_prior = stats.norm(*(each[0] for each in (family.prior_mean_K, family.prior_sd_K))).logpdf(
-        knees
-    )
+    log_prior = priors_of(family)[0].logpdf(knees)
     mass = [
         logsumexp(
             sum(

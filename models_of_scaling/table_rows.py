@@ -1,0 +1,242 @@
+"""From a table as text to `Measurements`; what breaks a rule is named by file, row and value.
+
+Numbers are written as Python writes them: 512, 512.0 and 1e3 are batch sizes; 4k, 1,024 and 1_024
+are not, and the message says what to write instead.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from models_of_scaling.errors import InputError
+from models_of_scaling.measurements import (
+    Measurements,
+    TableSource,
+    check_identifiable,
+    choose_one,
+)
+from models_of_scaling.quantities import Floats
+from models_of_scaling.tables import RawTable
+
+_LENGTH_COLUMNS = ("steps", "examples", "epochs")
+_TRUE = {"true", "1", "1.0", "yes", "t", "y"}
+_FALSE = {"false", "0", "0.0", "no", "f", "n"}
+_EMPTY = {"", "nan", "none", "null", "na"}
+_LARGEST_WHOLE = 2.0**53
+_GROUPED = re.compile(r"\d{1,3}([,'_ \u00a0\u202f]\d{3})+")
+_SUFFIXED = re.compile(r"\d+(\.\d+)?\s*[kKmMgG][iI]?[bB]?")
+
+
+def measurements_from_table(
+    raw: RawTable,
+    *,
+    choice: Mapping[str, str | None],
+    num_train_examples: int | None,
+    sha256: str,
+    fewest_batch_sizes: int = 2,
+) -> Measurements:
+    """Check a table and turn it into columns of numbers.
+
+    Args:
+        raw: the table as text.
+        choice: column (workload, optimizer, target) to the word whose rows are fitted; None where
+            the table holds one word there or has no such column.
+        num_train_examples: size of the training set, where the table does not say; needed for a
+            table in epochs.
+        sha256: of the file, for the record.
+        fewest_batch_sizes: see `measurements.check_identifiable`.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: naming file, row, column, value and rule.
+    """
+    if "batch_size" not in raw.columns:
+        raise InputError(
+            f"{raw.path}: column batch_size is missing; it has: {', '.join(raw.columns)}"
+        )
+    words: dict[str, str] = {}
+    for column, chosen in choice.items():
+        raw, words[column] = _choose(raw, column, chosen)
+    batch_size = _batch_sizes(raw)
+    num_train_examples = _num_train_examples(raw, num_train_examples)
+    steps = _steps(raw, batch_size, num_train_examples)
+    reached = _reached(raw)
+    _refuse_contradictions(raw, batch_size, steps, reached)
+    low, high = _interval(raw, steps, reached)
+    weight = _numbers(raw, "weight", rule="more than 0", default=np.ones(len(steps)))
+    _refuse(raw, "weight", ~(weight > 0), "must be more than 0")
+    rows = Measurements(
+        batch_size=batch_size.astype(np.int64),
+        steps=steps,
+        reached=reached,
+        steps_low=low,
+        steps_high=high,
+        weight=weight,
+        group=np.array(raw.columns.get("group", [""] * len(steps)), dtype=np.str_),
+        workload=words.get("workload", ""),
+        optimizer=words.get("optimizer", ""),
+        target=words.get("target", ""),
+        source=TableSource(path=str(raw.path), kind="table", sha256=sha256, num_rows=len(steps)),
+        num_train_examples=num_train_examples,
+    )
+    check_identifiable(rows, where=str(raw.path), fewest_batch_sizes=fewest_batch_sizes)
+    return rows
+
+
+def _choose(raw: RawTable, column: str, chosen: str | None) -> tuple[RawTable, str]:
+    """Keep the rows of one word of a column; "" where there is no such column."""
+    if column in raw.columns:
+        where = f"{raw.path}: column {column}"
+        word = choose_one(raw.columns[column], chosen, where=where, flag=f"--{column}")
+        return raw.keep(column, word), word
+    if chosen is not None:
+        raise InputError(
+            f"{raw.path}: --{column} {chosen!r}, but column {column} is missing; the flag is for "
+            "folders of trials and for tables with such a column"
+        )
+    return raw, ""
+
+
+def _num_train_examples(raw: RawTable, given: int | None) -> int | None:
+    """Return the size of the training set that the flag or the column says."""
+    if "num_train_examples" not in raw.columns:
+        return given
+    texts = raw.columns["num_train_examples"]
+    values = np.array([_number(text) for text in texts])
+    with np.errstate(invalid="ignore"):
+        bad = ~((values >= 1) & (values <= _LARGEST_WHOLE) & (values == np.floor(values)))
+    _refuse(raw, "num_train_examples", bad, "must be a whole number of at least 1")
+    different = np.flatnonzero(values != (values[0] if given is None else given))
+    if different.size:
+        row, other = int(different[0]), raw.number(0)
+        against = f"{texts[0]} in row {other}" if given is None else f"--num-train-examples {given}"
+        raise InputError(
+            f"{raw.place(row)}, column num_train_examples: {texts[row]}, but {against}; "
+            "a fit is of one training set"
+        )
+    return int(values[0])
+
+
+def _refuse_contradictions(
+    raw: RawTable, batch_size: Floats, steps: Floats, reached: np.ndarray
+) -> None:
+    """Refuse two rows of one run of which one reached its target and the other did not."""
+    if reached.all():
+        return
+    same = [raw.columns[name] for name in ("group", "seed") if name in raw.columns]
+    first: dict[tuple[object, ...], int] = {}
+    for row, key in enumerate(zip(batch_size.tolist(), steps.tolist(), *same, strict=True)):
+        before = first.setdefault(key, row)
+        if reached[before] != reached[row]:
+            word = {True: "true", False: "false"}
+            raise InputError(
+                f"{raw.place(row)}, column reached: {word[bool(reached[row])]}, but "
+                f"{word[bool(reached[before])]} in row {raw.number(before)} of the same batch_size "
+                "and steps; tell them apart by a column seed, or drop one"
+            )
+
+
+def _number(text: str) -> float:
+    """Return the number, or NaN for a cell that is empty or no number."""
+    try:
+        # Python would read 1_024 as a number; no other program does.
+        return math.nan if text.lower() in _EMPTY or "_" in text else float(text)
+    except ValueError:
+        return math.nan
+
+
+def _hint(text: str) -> str:
+    """Return what to write instead of a cell that people take for a number."""
+    if _GROUPED.fullmatch(text):
+        return f" (without separators: {re.sub('[^0-9]', '', text)})"
+    if _SUFFIXED.fullmatch(text):
+        return " (written out in digits: is 4k 4000 or 4096?)"
+    if re.fullmatch(r"\d+,\d+", text):
+        return " (with a decimal point, not a comma)"
+    return ""
+
+
+def _numbers(raw: RawTable, column: str, *, rule: str, default: Floats) -> Floats:
+    """Return a column of numbers; an empty cell takes its default, NaN there refuses it."""
+    if column not in raw.columns:
+        return default
+    texts = raw.columns[column]
+    values = np.array([_number(text) for text in texts])
+    empty = np.array([text.lower() in _EMPTY for text in texts])
+    values = np.where(empty, default, values)
+    _refuse(raw, column, ~np.isfinite(values), f"must be a finite number, {rule}")
+    return values
+
+
+def _refuse(raw: RawTable, column: str, bad: Sequence[bool] | np.ndarray, rule: str) -> None:
+    """Refuse the first bad row.
+
+    Raises:
+        InputError: naming it, where there is one.
+    """
+    rows = np.flatnonzero(np.asarray(bad))
+    if rows.size:
+        row = int(rows[0])
+        shown = raw.columns[column][row] or "(empty)"
+        more = f" ({rows.size - 1} more such rows)" if rows.size > 1 else ""
+        raise InputError(f"{raw.place(row)}, column {column}: {shown} {rule}{_hint(shown)}{more}")
+
+
+def _batch_sizes(raw: RawTable) -> Floats:
+    rule = "must be a whole number of at least 1"
+    texts = raw.columns["batch_size"]
+    values = np.array([_number(text) for text in texts])
+    with np.errstate(invalid="ignore"):
+        bad = ~(np.isfinite(values) & (values >= 1) & (values == np.floor(values)))
+    _refuse(raw, "batch_size", bad, rule)
+    # The next whole number can't be told from it any more.
+    _refuse(raw, "batch_size", values > _LARGEST_WHOLE, "must be at most 2^53")
+    return values
+
+
+def _steps(raw: RawTable, batch_size: Floats, num_train_examples: int | None) -> Floats:
+    column = next((name for name in _LENGTH_COLUMNS if name in raw.columns), None)
+    if column is None:
+        raise InputError(
+            f"{raw.path}: column steps (or examples, or epochs) is missing; "
+            f"it has: {', '.join(raw.columns)}"
+        )
+    values = np.array([_number(text) for text in raw.columns[column]])
+    with np.errstate(invalid="ignore"):
+        bad = ~(np.isfinite(values) & (values > 0))
+    _refuse(raw, column, bad, "must be a finite number, more than 0")
+    if column == "steps":
+        return values
+    if column == "examples":
+        return values / batch_size
+    if num_train_examples is None:
+        raise InputError(
+            f"{raw.path}: column epochs: its unit needs --num-train-examples, "
+            "or a column num_train_examples"
+        )
+    return values * num_train_examples / batch_size
+
+
+def _reached(raw: RawTable) -> np.ndarray:
+    texts = [text.lower() for text in raw.columns.get("reached", [])]
+    if "reached" not in raw.columns:
+        return np.ones(len(raw.columns["batch_size"]), dtype=bool)
+    _refuse(raw, "reached", [text not in _TRUE | _FALSE for text in texts], "must be true or false")
+    return np.array([text in _TRUE for text in texts], dtype=bool)
+
+
+def _interval(raw: RawTable, steps: Floats, reached: np.ndarray) -> tuple[Floats, Floats]:
+    """Return the ends; those of a row that did not reach its target are (steps, inf)."""
+    low = _numbers(raw, "steps_low", rule="at least 0", default=steps)
+    high = _numbers(raw, "steps_high", rule="at least steps_low", default=steps)
+    if "steps_low" in raw.columns:
+        _refuse(raw, "steps_low", reached & (low < 0), "must be at least 0")
+        _refuse(raw, "steps_low", reached & (low > high), "must not exceed steps_high")
+    if "steps_high" in raw.columns:
+        _refuse(raw, "steps_high", reached & (high <= 0), "must be more than 0")
+        _refuse(raw, "steps_high", reached & (low > high), "must be at least steps_low")
+    return np.where(reached, low, steps), np.where(reached, high, np.inf)
