@@ -1,19 +1,18 @@
-"""python -m models_of_scaling fit | predict | limit | report | backtest: from rows to a verdict."""
+"""python -m models_of_scaling fit | predict | limit | plan | ...: from rows to a verdict."""
 
 import argparse
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
 from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.commands import backtest, fit, limit, predict, report
 
+_NAMES: Final = ("fit", "predict", "limit", "report", "targets", "fixed-epochs")
+_NAMES_OF_CHECKS: Final = ("backtest",)
 # A command's file imports what is heavy inside `run`, so that --help is quick.
 _COMMANDS: Final = {
-    "fit": fit,
-    "predict": predict,
-    "limit": limit,
-    "report": report,
-    "backtest": backtest,
+    name: import_module(f"models_of_scaling.commands.{name.replace('-', '_')}")
+    for name in (*_NAMES, *_NAMES_OF_CHECKS)
 }
 
 
