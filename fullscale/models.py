@@ -50,9 +50,12 @@ def _resnet50(image_shape: ImageShape, num_classes: int) -> nn.Module:
     return network
 
 
+MLP_WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # the rungs of a ladder of widths
+
 NETWORKS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mlp": _mlp,
     "mlp_wide": functools.partial(_mlp, width=128),
+    **{f"mlp_width{width}": functools.partial(_mlp, width=width) for width in MLP_WIDTHS},
     "small_cnn": _small_cnn,
     "resnet50": _resnet50,
 }

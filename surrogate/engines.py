@@ -8,7 +8,7 @@ from typing import Any
 
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.trials import Trial
-from surrogate.noisy_quadratic import Spectrum, one_step, run_to_target, zhang_spectrum
+from surrogate.noisy_quadratic import Spectrum, one_step, run_to_target
 from surrogate.protocol import Candidate, Plan, Stage
 from surrogate.workloads import Workload, get_workload
 
@@ -128,7 +128,7 @@ def _run_noisy_quadratic(
     plan: Plan, workload: Workload, batch_size: int, stage: Stage
 ) -> Iterator[list[Trial]]:
     """Give each candidate's expected risk; there is no run, so nothing is stopped early."""
-    spectrum = _zhang_spectrum()
+    spectrum = _spectrum(plan.workload)
     provenance = vars(collect_provenance())
     for candidate in stage.candidates:
         started = time.perf_counter()
@@ -167,5 +167,7 @@ def _run_noisy_quadratic(
 
 
 @functools.cache
-def _zhang_spectrum() -> Spectrum:
-    return zhang_spectrum()
+def _spectrum(workload: str) -> Spectrum:
+    spectrum = get_workload(workload).spectrum
+    assert spectrum is not None
+    return spectrum()

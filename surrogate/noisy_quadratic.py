@@ -61,12 +61,30 @@ class Spectrum:
             raise ValueError("noise_P and initial_P must not be negative")
 
 
+def power_law_spectrum(
+    *, num_modes: int = NUM_MODES, curvature_exponent: float = 1.0, noise_power: float = 1.0
+) -> Spectrum:
+    """Return h_i = i^-curvature_exponent and c_i = noise_power h_i with E[theta_i(0)^2] = 1.
+
+    Args:
+        num_modes: P.
+        curvature_exponent: how fast the curvature falls from mode to mode.
+        noise_power: c_i / h_i; B noise_power examples do what B did at 1, so that it stretches the
+            axis of batch sizes and changes nothing else.
+
+    Returns:
+        The spectrum; the default is that of Zhang et al. 2019, section 4.
+    """
+    mode_P = np.arange(1, num_modes + 1, dtype=np.float64)
+    curvature_P: Floats = mode_P**-curvature_exponent
+    return Spectrum(
+        curvature_P=curvature_P, noise_P=noise_power * curvature_P, initial_P=np.ones(num_modes)
+    )
+
+
 def zhang_spectrum(num_modes: int = NUM_MODES) -> Spectrum:
     """Return h_i = c_i = 1 / i with E[theta_i(0)^2] = 1 (Zhang et al. 2019, section 4)."""
-    curvature_P = 1.0 / np.arange(1, num_modes + 1)
-    return Spectrum(
-        curvature_P=curvature_P, noise_P=curvature_P.copy(), initial_P=np.ones(num_modes)
-    )
+    return power_law_spectrum(num_modes=num_modes)
 
 
 class Moments(NamedTuple):

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 
 from models_of_scaling.command_line import OneLineParser, run_command
 from models_of_scaling.commands.fit import summary
-from models_of_scaling.commands.predict import prediction_table
 from models_of_scaling.fit_record import FitRecord, write_fit
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.limit import judge, verdict_in_words
 from models_of_scaling.prediction import predict
+from models_of_scaling.prediction_tables import prediction_table
 from models_of_scaling.report import write_report, write_steps_figure
 from models_of_scaling.study_source import TableChoice, read_measurements
 from models_of_scaling.trials import read_trials

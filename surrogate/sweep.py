@@ -11,6 +11,7 @@ from models_of_scaling.command_line import OneLineParser, run_command
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from surrogate.run_sweep import SweepFailedError, SweepSettings, run_sweep
+from surrogate.rungs import add_workload_arguments, pop_workload
 
 
 def _batch_sizes(text: str) -> tuple[int, ...]:
@@ -22,9 +23,8 @@ def _batch_sizes(text: str) -> tuple[int, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m surrogate.sweep", description=__doc__)
-    parser.add_argument("--workload", required=True, help="digits, digits_cnn, noisy_quadratic")
+    add_workload_arguments(parser)
     parser.add_argument("--out", required=True, type=Path, help="trials go to OUT/trials/*.parquet")
-    parser.add_argument("--optimizer", default="momentum", help="momentum (default) or lars")
     parser.add_argument("--batch-sizes", help="such as 1,8,64,512")
     parser.add_argument("--target", help="such as 'validation_loss<=0.2'")
     parser.add_argument("--trials", type=int, help="searched at each batch size (64; quick: 32)")
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = vars(_parser().parse_args(argv))
     as_json, target, sizes = (arguments.pop(name) for name in ("json", "target", "batch_sizes"))
+    arguments["workload"] = pop_workload(arguments)
     arguments["target"] = None if target is None else Target.parse(target)
     arguments["batch_sizes"] = () if sizes is None else _batch_sizes(sizes)
     try:

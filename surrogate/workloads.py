@@ -1,4 +1,8 @@
-"""What can be swept: data, model, target, batch sizes, search spaces and budgets, by name."""
+"""What can be swept: data, model, target, batch sizes, search spaces and budgets, by name.
+
+A name may go on with the rung of a ladder, `digits_subset128_width16`: the workload's parameters,
+so that a ladder's trials, files and fits say what they are (`surrogate/rungs.py`).
+"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -11,6 +15,7 @@ from surrogate.search_space import Dimension, SearchSpace
 
 if TYPE_CHECKING:
     from fullscale.data.image_arrays import ImageArrays
+    from surrogate.noisy_quadratic import Spectrum
 
 Engine = Literal["population", "noisy_quadratic"]
 
@@ -35,6 +40,7 @@ class Workload:
         zoom_widths: see `protocol.Protocol`.
         deterministic: a second seed would give the same run, so there is one repeat.
         load: returns the data; None for a simulator.
+        spectrum: returns the simulator's modes; None for data.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Workload:
     search_effort: int = 1
     deterministic: bool = False
     load: "Callable[[], ImageArrays] | None" = None
+    spectrum: "Callable[[], Spectrum] | None" = None
 
     def max_steps(self, batch_size: int) -> int:
         """Return the budget of one run: floor_steps + budget_examples / batch_size.
@@ -91,6 +98,12 @@ def _digits() -> "ImageArrays":
     from fullscale.data.digits import digits_arrays  # scikit-learn takes a second to import
 
     return digits_arrays()
+
+
+def _zhang() -> "Spectrum":
+    from surrogate.noisy_quadratic import zhang_spectrum
+
+    return zhang_spectrum()
 
 
 def _momentum(low: float) -> Dimension:
@@ -173,17 +186,19 @@ WORKLOADS: dict[str, Workload] = {
             search_effort=2,
             zoom_widths=(0.2, 0.06),
             deterministic=True,
+            spectrum=_zhang,
         ),
     )
 }
 
 
 def get_workload(name: str) -> Workload:
-    """Return the workload of this name.
+    """Return the workload of this name, with its parameters where the name goes on with them.
 
-    Raises:
-        InputError: where there is none; the known names are listed.
+    A name that is none is refused, with the known ones.
     """
-    if name not in WORKLOADS:
-        raise InputError(f"--workload {name!r} is not one of {', '.join(WORKLOADS)}")
-    return WORKLOADS[name]
+    if name in WORKLOADS:
+        return WORKLOADS[name]
+    from surrogate.rungs import rung_of_name
+
+    return rung_of_name(WORKLOADS, name)
