@@ -1,0 +1,129 @@
+"""Measured seconds per step: the rows of a user's CSV, checked one by one.
+
+Columns: `nodes`, `devices` (per node), `per_device_batch_size` (examples per forward of one
+device), `seconds_per_step`; optional `accumulate_grad_batches` (forwards per step, else 1).
+Repeated rows of one configuration are repeats.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from models_of_scaling.errors import InputError
+from models_of_scaling.quantities import Floats
+from models_of_scaling.tables import RawTable, read_csv
+
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+_COUNTS: Final = ("nodes", "devices", "per_device_batch_size")
+_OPTIONAL: Final = "accumulate_grad_batches"
+_SECONDS: Final = "seconds_per_step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Measured configurations, one entry each, repeats averaged in logs.
+
+    Attributes:
+        nodes: M.
+        devices_per_node: k.
+        per_device_batch_size: examples per forward of one device.
+        accumulate_grad_batches: forwards per step.
+        seconds_per_step: geometric mean over the repeats.
+        num_rows: rows that were read.
+    """
+
+    nodes: Integers
+    devices_per_node: Integers
+    per_device_batch_size: Integers
+    accumulate_grad_batches: Integers
+    seconds_per_step: Floats
+    num_rows: int
+
+    def __len__(self) -> int:
+        """Return the number of configurations."""
+        return len(self.nodes)
+
+
+def average_repeats(configurations: list[tuple[int, int, int, int]], seconds: Floats) -> Throughput:
+    """Return one entry per configuration.
+
+    What separates configurations from the model is mostly the model's own misfit, which more
+    repeats of one configuration don't shrink; so each configuration counts once.
+
+    Args:
+        configurations: nodes, devices per node, examples per forward, forwards; one per row.
+        seconds: per step, one per row.
+    """
+    unique = sorted(set(configurations))
+    logs = np.log(seconds)
+    place = np.array([unique.index(row) for row in configurations])
+    columns = np.array(unique, dtype=np.int64).T
+    return Throughput(
+        nodes=columns[0],
+        devices_per_node=columns[1],
+        per_device_batch_size=columns[2],
+        accumulate_grad_batches=columns[3],
+        seconds_per_step=np.exp(np.bincount(place, logs) / np.bincount(place)),
+        num_rows=len(configurations),
+    )
+
+
+def read_throughput(path: Path) -> Throughput:
+    """Read a CSV of measured seconds per step.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its configurations.
+
+    Raises:
+        InputError: naming file, row, column, value and rule.
+    """
+    raw = read_csv(path)
+    missing = [name for name in (*_COUNTS, _SECONDS) if name not in raw.columns]
+    if missing:
+        raise InputError(
+            f"{path}: column {missing[0]} is missing; it has: {', '.join(raw.columns)}"
+        )
+    counts = [_whole_numbers(raw, name) for name in _COUNTS]
+    rows = len(counts[0])
+    counts.append(_whole_numbers(raw, _OPTIONAL) if _OPTIONAL in raw.columns else [1] * rows)
+    seconds = np.array([_positive(raw, row) for row in range(rows)])
+    return average_repeats(list(zip(*counts, strict=True)), seconds)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _whole_numbers(raw: RawTable, column: str) -> list[int]:
+    found = []
+    for row, text in enumerate(raw.columns[column]):
+        value = _number(text)
+        if not (value >= 1 and math.isfinite(value) and value == int(value)):
+            raise InputError(
+                f"{raw.place(row)}, column {column}: {text or '(empty)'} must be a whole number "
+                "of at least 1"
+            )
+        found.append(int(value))
+    return found
+
+
+def _positive(raw: RawTable, row: int) -> float:
+    text = raw.columns[_SECONDS][row]
+    value = _number(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(
+            f"{raw.place(row)}, column {_SECONDS}: {text or '(empty)'} must be a finite number, "
+            "more than 0"
+        )
+    return value
