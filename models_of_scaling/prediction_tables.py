@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.prediction import Prediction
-from models_of_scaling.transfer import FullScale
+from models_of_scaling.transfer.knee_draws import FullScale
 from models_of_scaling.wording import interval_in_words, number_in_words
 
 

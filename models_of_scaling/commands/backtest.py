@@ -46,11 +46,11 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: for a word that names nothing, or a table that can't be read.
     """
-    from models_of_scaling.backtest import back_test, check_forecasters
-    from models_of_scaling.backtest_table import back_test_as_json, score_table
-    from models_of_scaling.forecast_scores import scores
+    from models_of_scaling.backtest.run import back_test, check_forecasters
+    from models_of_scaling.backtest.scores import scores
+    from models_of_scaling.backtest.table_series import table_series
+    from models_of_scaling.backtest.tables import back_test_as_json, score_table
     from models_of_scaling.published.loader import choose_series
-    from models_of_scaling.table_series import table_series
 
     replicates, level = arguments.replicates, arguments.level
     forecasters = check_forecasters(arguments.law)

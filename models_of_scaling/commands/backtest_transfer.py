@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
     """
     picture_format = check_picture_file(arguments.plot)
     from models_of_scaling.intervals import check_level
-    from models_of_scaling.ladder_table import read_ladder
-    from models_of_scaling.transfer_backtest import back_test_transfer
-    from models_of_scaling.transfer_scores import transfer_as_json, transfer_scores, transfer_table
+    from models_of_scaling.transfer.backtest import back_test_transfer
+    from models_of_scaling.transfer.ladder_table import read_ladder
+    from models_of_scaling.transfer.scores import transfer_as_json, transfer_scores, transfer_table
 
     level, hold_out = check_level(arguments.level), arguments.hold_out
     ladder = read_ladder(arguments.ladder, arguments.covariates)

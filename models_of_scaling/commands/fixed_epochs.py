@@ -12,8 +12,8 @@ from models_of_scaling.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models_of_scaling.accuracy_table import AccuracyRows
-    from models_of_scaling.fixed_epochs import AccuracyForecast, FixedEpochsFit
+    from models_of_scaling.fixed_epochs.accuracy_table import AccuracyRows
+    from models_of_scaling.fixed_epochs.averaged import AccuracyForecast, FixedEpochsFit
     from models_of_scaling.intervals import Interval
 
 HELP: Final = "the batch size at which accuracy falls, at a fixed number of epochs"
@@ -88,8 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _rows(arguments: argparse.Namespace) -> "AccuracyRows":
-    from models_of_scaling.accuracy_table import read_accuracy_table
-    from models_of_scaling.fixed_epochs_backtest import choose_published
+    from models_of_scaling.fixed_epochs.accuracy_table import read_accuracy_table
+    from models_of_scaling.fixed_epochs.backtest import choose_published
 
     if arguments.published is None:
         return read_accuracy_table(arguments.table, epochs=arguments.epochs)
@@ -105,7 +105,7 @@ def _answer(arguments: argparse.Namespace, rows: "AccuracyRows") -> None:
     import numpy as np
 
     from models_of_scaling.atomic_write import whole_file
-    from models_of_scaling.fixed_epochs import fit_fixed_epochs
+    from models_of_scaling.fixed_epochs.averaged import fit_fixed_epochs
 
     rng = np.random.default_rng(_SEED)
     fit = fit_fixed_epochs(rows, rng)
@@ -220,7 +220,7 @@ def _as_json(
 
 
 def _back_test(arguments: argparse.Namespace) -> None:
-    from models_of_scaling.fixed_epochs_backtest import (
+    from models_of_scaling.fixed_epochs.backtest import (
         accuracy_back_test_as_json,
         accuracy_score_table,
         accuracy_scores,

@@ -42,9 +42,14 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: where the time of a step is not given, or a word is wrong.
     """
     from models_of_scaling.fit_record import read_fit
-    from models_of_scaling.machine_guidance import elasticities, useful_machine
-    from models_of_scaling.machine_words import MachineAnswer, answer_as_json, answer_in_words
-    from models_of_scaling.time_to_target import OBJECTIVES, choose, time_options, twice_as_fast
+    from models_of_scaling.machine.guidance import elasticities, useful_machine
+    from models_of_scaling.machine.time_to_target import (
+        OBJECTIVES,
+        choose,
+        time_options,
+        twice_as_fast,
+    )
+    from models_of_scaling.machine.words import MachineAnswer, answer_as_json, answer_in_words
 
     if not 0 < arguments.saving < 1:
         raise InputError(f"--saving {arguments.saving} must be a share between 0 and 1")

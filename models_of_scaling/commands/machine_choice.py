@@ -10,8 +10,8 @@ from models_of_scaling.errors import InputError
 
 if TYPE_CHECKING:
     from models_of_scaling.fit_record import FitRecord
-    from models_of_scaling.machines import Machines
-    from models_of_scaling.step_time_belief import StepTimeBelief
+    from models_of_scaling.machine.machines import Machines
+    from models_of_scaling.machine.step_time_belief import StepTimeBelief
 
 _ALGORITHMS: Final = ("ring", "tree", "hierarchical", "torus")
 # Flag, default, rule, help. A default of None means that a roofline must give it.
@@ -103,7 +103,11 @@ def machine_choice(
         The choice. Wrong words end in an InputError that names flag, value and rule.
     """
     from models_of_scaling.intervals import check_level
-    from models_of_scaling.machines import Machines, candidate_batch_sizes, check_batch_sizes
+    from models_of_scaling.machine.machines import (
+        Machines,
+        candidate_batch_sizes,
+        check_batch_sizes,
+    )
 
     _check_counts(arguments)
     for flag in ("--price-per-device-hour", "--watts-per-device"):
@@ -188,9 +192,9 @@ def _measured(
     parameter_bytes: float | None,
     level: float,
 ) -> "StepTimeBelief":
-    from models_of_scaling.step_time_belief import belief_from_fit
-    from models_of_scaling.step_time_fit import fit_step_time
-    from models_of_scaling.throughput import read_throughput
+    from models_of_scaling.machine.step_time_belief import belief_from_fit
+    from models_of_scaling.machine.step_time_fit import fit_step_time
+    from models_of_scaling.machine.throughput import read_throughput
 
     measured = read_throughput(arguments.throughput)
     devices = int((measured.nodes * measured.devices_per_node).max())
@@ -208,9 +212,9 @@ def _measured(
 
 
 def _data_sheet(arguments: argparse.Namespace, parameter_bytes: float) -> "StepTimeBelief":
-    from models_of_scaling.all_reduce import Link, Network
-    from models_of_scaling.cluster import Roofline
-    from models_of_scaling.step_time_belief import belief_from_roofline
+    from models_of_scaling.machine.all_reduce import Link, Network
+    from models_of_scaling.machine.cluster import Roofline
+    from models_of_scaling.machine.step_time_belief import belief_from_roofline
 
     number: dict[str, float] = {}
     for flag, default, rule, _ in _ROOFLINE:

@@ -12,8 +12,8 @@ from models_of_scaling.errors import InputError
 
 if TYPE_CHECKING:
     from models_of_scaling.fit_record import FitRecord
-    from models_of_scaling.plan import Plan
-    from models_of_scaling.tuned_values import Tuned
+    from models_of_scaling.planning.plan import Plan
+    from models_of_scaling.planning.tuned_values import Tuned
 
 HELP: Final = "write a YAML that fullscale.fit runs, with the reasons"
 
@@ -62,9 +62,14 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: where a word is wrong or something is missing.
     """
     from models_of_scaling.fit_record import read_fit
-    from models_of_scaling.plan import Sources, make_plan
-    from models_of_scaling.plan_choice import choose_run
-    from models_of_scaling.plan_file import launch_line, plan_text, read_settings, write_plan
+    from models_of_scaling.planning.plan import Sources, make_plan
+    from models_of_scaling.planning.plan_choice import choose_run
+    from models_of_scaling.planning.plan_file import (
+        launch_line,
+        plan_text,
+        read_settings,
+        write_plan,
+    )
 
     check_out(arguments.out)
     rate = arguments.learning_rate
@@ -112,10 +117,10 @@ def _device_limit(base: "dict[str, Any] | None") -> int | None:
 
 
 def _tuned(path: Path, fit: "FitRecord") -> "list[Tuned]":
+    from models_of_scaling.planning.tuned_values import tuned_values
     from models_of_scaling.study_source import TableChoice, choose_trials, is_trials
     from models_of_scaling.targets import Target
     from models_of_scaling.trials import read_trials
-    from models_of_scaling.tuned_values import tuned_values
 
     if not path.exists():
         raise InputError(f"--table {path}: no such file or folder")

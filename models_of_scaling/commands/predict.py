@@ -11,11 +11,11 @@ from models_of_scaling.commands.table_choice import add_table_choice, table_choi
 from models_of_scaling.errors import InputError
 
 if TYPE_CHECKING:
-    from models_of_scaling.anchors import Anchors
     from models_of_scaling.fit_record import FitRecord
-    from models_of_scaling.full_scale import Noise
     from models_of_scaling.prediction import Prediction
-    from models_of_scaling.transfer import FullScale
+    from models_of_scaling.transfer.anchors import Anchors
+    from models_of_scaling.transfer.full_scale import Noise
+    from models_of_scaling.transfer.knee_draws import FullScale
 
 HELP: Final = "steps at other batch sizes, with intervals"
 _NEEDS_ANCHOR: Final = (
@@ -125,8 +125,11 @@ def _at_full_scale(fit: "FitRecord", arguments: argparse.Namespace) -> None:
     """Predict from a surrogate and anchors, and say what the answer rests on."""
     import dataclasses
 
-    from models_of_scaling.anchors import anchors_of
-    from models_of_scaling.full_scale import (
+    from models_of_scaling.intervals import check_level
+    from models_of_scaling.prediction_tables import reliance_in_words, table_of
+    from models_of_scaling.study_source import read_measurements
+    from models_of_scaling.transfer.anchors import anchors_of
+    from models_of_scaling.transfer.full_scale import (
         KNEE_FACTOR,
         Noise,
         from_anchors_alone,
@@ -134,10 +137,7 @@ def _at_full_scale(fit: "FitRecord", arguments: argparse.Namespace) -> None:
         predict_full_scale,
         shapes_of,
     )
-    from models_of_scaling.intervals import check_level
-    from models_of_scaling.prediction_tables import reliance_in_words, table_of
-    from models_of_scaling.study_source import read_measurements
-    from models_of_scaling.transfer import ANCHOR_NOISE
+    from models_of_scaling.transfer.knee_draws import ANCHOR_NOISE
 
     picture_format = check_picture_file(arguments.plot)
     level = check_level(fit.level if arguments.level is None else arguments.level)
@@ -189,8 +189,8 @@ def _from_ladder(
     anchors: "Anchors",
     noise: "Noise",
 ) -> "FullScale":
-    from models_of_scaling.full_scale import METHODS, from_ladder, predict_knee, shapes_of
-    from models_of_scaling.ladder_table import read_ladder
+    from models_of_scaling.transfer.full_scale import METHODS, from_ladder, predict_knee, shapes_of
+    from models_of_scaling.transfer.ladder_table import read_ladder
 
     method = "regression" if arguments.method is None else arguments.method
     if method not in METHODS:

@@ -14,7 +14,7 @@ from models_of_scaling.errors import InputError
 
 if TYPE_CHECKING:
     from models_of_scaling.intervals import Interval
-    from models_of_scaling.target_study import TargetStudy
+    from models_of_scaling.over_targets.target_study import TargetStudy
 
 HELP: Final = "how the critical batch size grows as the loss falls"
 _MOST_TARGETS: Final = 32
@@ -93,8 +93,7 @@ def _study(arguments: argparse.Namespace) -> "TargetStudy":
         InputError: naming the flag, its value and the rule.
     """
     from models_of_scaling.law_fit import FitChoice
-    from models_of_scaling.study_source import TableChoice
-    from models_of_scaling.target_study import (
+    from models_of_scaling.over_targets.target_study import (
         carried_target,
         check_metric,
         default_targets,
@@ -102,6 +101,7 @@ def _study(arguments: argparse.Namespace) -> "TargetStudy":
         read_target_study_trials,
         study_targets,
     )
+    from models_of_scaling.study_source import TableChoice
 
     choice = FitChoice(replicates=arguments.replicates, level=arguments.level, seed=arguments.seed)
     asked, count = arguments.target, arguments.num_targets
@@ -164,7 +164,7 @@ def law_in_words(study: "TargetStudy") -> list[str]:
     Args:
         study: with or without a law.
     """
-    from models_of_scaling.target_curve import FEWEST_TARGETS
+    from models_of_scaling.over_targets.target_curve import FEWEST_TARGETS
     from models_of_scaling.wording import interval_in_words, number_in_words
 
     law, level = study.law, study.level

@@ -26,7 +26,7 @@ from models_of_scaling.plots.steps_to_target import (
 from models_of_scaling.plots.targets import picture_of
 
 if TYPE_CHECKING:
-    from models_of_scaling.fixed_epochs import FixedEpochsFit
+    from models_of_scaling.fixed_epochs.averaged import FixedEpochsFit
 
 _PURPLE = "#CC79A7"
 _STYLES = ((GREEN, "--"), (ORANGE, "-."), (_PURPLE, ":"))

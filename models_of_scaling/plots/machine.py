@@ -13,7 +13,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from models_of_scaling.machine_words import nodes_in_words, time_in_words
+from models_of_scaling.machine.time_to_target import Objective, Option
+from models_of_scaling.machine.words import nodes_in_words, time_in_words
 from models_of_scaling.plots.steps_to_target import (
     BATCH_SIZE_LABEL,
     BLUE,
@@ -23,7 +24,6 @@ from models_of_scaling.plots.steps_to_target import (
     VERMILION,
 )
 from models_of_scaling.plots.targets import picture_of
-from models_of_scaling.time_to_target import Objective, Option
 
 TIME_LABEL, COST_LABEL, NODES_LABEL = "time to target", "device hours to target", "nodes"
 _MARKERS: dict[Objective, tuple[str, str]] = {

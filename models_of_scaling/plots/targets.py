@@ -15,13 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from models_of_scaling.over_targets.target_curve import TargetLaw, TargetPoint
 from models_of_scaling.plots.steps_to_target import BATCH_SIZE_LABEL, BLUE, GREY, VERMILION
-from models_of_scaling.target_curve import TargetLaw, TargetPoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models_of_scaling.target_study import TargetStudy
+    from models_of_scaling.over_targets.target_study import TargetStudy
 
 _LABELS = {
     "train_loss": "training loss of the target",

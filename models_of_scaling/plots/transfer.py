@@ -14,8 +14,6 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from scipy.special import ndtri
 
 from models_of_scaling.intervals import weighted_quantile
-from models_of_scaling.ladder import VALUES, Ladder
-from models_of_scaling.meta_regression import regress
 from models_of_scaling.plots.steps_to_target import (
     BLUE,
     GREEN,
@@ -27,7 +25,9 @@ from models_of_scaling.plots.steps_to_target import (
     draw_steps_to_target,
 )
 from models_of_scaling.plots.targets import picture_of
-from models_of_scaling.transfer import FullScale
+from models_of_scaling.transfer.knee_draws import FullScale
+from models_of_scaling.transfer.ladder import VALUES, Ladder
+from models_of_scaling.transfer.meta_regression import regress
 
 _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, "#CC79A7", "#56B4E9")
 _MARKERS = "osD^vP"

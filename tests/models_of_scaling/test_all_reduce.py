@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from models_of_scaling.all_reduce import (
+from models_of_scaling.machine.all_reduce import (
     ALGORITHMS,
     Link,
     Network,

@@ -5,16 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models_of_scaling.backtest import back_test
-from models_of_scaling.backtest_cases import Case, cases_of
-from models_of_scaling.forecast_scores import (
-    Outcome,
-    over_series,
-    scores,
-    share_over_series,
-    winkler_log_score,
-)
-from models_of_scaling.forecasters import (
+from models_of_scaling.backtest.cases import Case, cases_of
+from models_of_scaling.backtest.forecasters import (
     AVERAGED,
     FORECASTERS,
     TODAYS_PRACTICE,
@@ -23,6 +15,14 @@ from models_of_scaling.forecasters import (
     laws_needed,
     of_law,
     todays_practice,
+)
+from models_of_scaling.backtest.run import back_test
+from models_of_scaling.backtest.scores import (
+    Outcome,
+    over_series,
+    scores,
+    share_over_series,
+    winkler_log_score,
 )
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, Hyperbola

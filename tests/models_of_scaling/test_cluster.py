@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fullscale.batch_layout import BatchLayout
-from models_of_scaling.all_reduce import ALGORITHMS, Link, Network, all_reduce_time_s
-from models_of_scaling.cluster import BACKWARD_SHARE, Placement, Roofline, StepTime
+from models_of_scaling.machine.all_reduce import ALGORITHMS, Link, Network, all_reduce_time_s
+from models_of_scaling.machine.cluster import BACKWARD_SHARE, Placement, Roofline, StepTime
 from models_of_scaling.published.csv_files import read_published
 
 NETWORK = Network(

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models_of_scaling.anchors import anchors_of
 from models_of_scaling.fit_record import write_fit
-from models_of_scaling.full_scale import from_surrogate, shapes_of
-from models_of_scaling.ladder_table import read_ladder
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
 from models_of_scaling.plots.transfer import (
@@ -16,6 +13,9 @@ from models_of_scaling.plots.transfer import (
     ladder_points,
     regression_band,
 )
+from models_of_scaling.transfer.anchors import anchors_of
+from models_of_scaling.transfer.full_scale import from_surrogate, shapes_of
+from models_of_scaling.transfer.ladder_table import read_ladder
 
 FIELDS = ["batch_size", "steps", "steps_low", "steps_high", "examples", "efficiency"]
 SURROGATE = Hyperbola(min_steps=100, critical_batch_size=300)

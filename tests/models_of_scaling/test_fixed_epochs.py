@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from scipy.integrate import dblquad
 
-from models_of_scaling.accuracy_laws import ACCURACY_LAWS, Hinge, LearningCurve, PowerRise
-from models_of_scaling.accuracy_posterior import _integrated
-from models_of_scaling.accuracy_table import accuracy_rows, cells_of
 from models_of_scaling.errors import InputError
-from models_of_scaling.fixed_epochs import fit_fixed_epochs
-from models_of_scaling.fixed_epochs_backtest import (
+from models_of_scaling.fixed_epochs.accuracy_laws import (
+    ACCURACY_LAWS,
+    Hinge,
+    LearningCurve,
+    PowerRise,
+)
+from models_of_scaling.fixed_epochs.accuracy_posterior import _integrated
+from models_of_scaling.fixed_epochs.accuracy_table import accuracy_rows, cells_of
+from models_of_scaling.fixed_epochs.averaged import fit_fixed_epochs
+from models_of_scaling.fixed_epochs.backtest import (
     accuracy_scores,
     back_test_accuracy,
     published_rows,

@@ -6,10 +6,10 @@ import pytest
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import write_fit
-from models_of_scaling.ladder import Ladder, distance_in_logs, values_of_fit
-from models_of_scaling.ladder_table import read_ladder
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
+from models_of_scaling.transfer.ladder import Ladder, distance_in_logs, values_of_fit
+from models_of_scaling.transfer.ladder_table import read_ladder
 
 HEADER = (
     "workload,width,critical_batch_size,critical_batch_size_low,critical_batch_size_high,"

@@ -14,23 +14,23 @@ from fullscale.durations import Duration
 from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
-from models_of_scaling.machines import Machines
-from models_of_scaling.plan import Sources, make_plan
-from models_of_scaling.plan_choice import choose_run
-from models_of_scaling.plan_file import plan_text, read_settings
-from models_of_scaling.prediction import estimated_steps
-from models_of_scaling.published.csv_files import read_published
-from models_of_scaling.run_length import duration_in_steps
-from models_of_scaling.steps_draws import StepsDraws
-from models_of_scaling.targets import Target
-from models_of_scaling.trials import trials_to_table
-from models_of_scaling.tuned_values import (
+from models_of_scaling.machine.machines import Machines
+from models_of_scaling.machine.steps_draws import StepsDraws
+from models_of_scaling.planning.plan import Sources, make_plan
+from models_of_scaling.planning.plan_choice import choose_run
+from models_of_scaling.planning.plan_file import plan_text, read_settings
+from models_of_scaling.planning.run_length import duration_in_steps
+from models_of_scaling.planning.tuned_values import (
     Tuned,
     default_rule,
     numbers_at,
     scaled_rate,
     tuned_values,
 )
+from models_of_scaling.prediction import estimated_steps
+from models_of_scaling.published.csv_files import read_published
+from models_of_scaling.targets import Target
+from models_of_scaling.trials import trials_to_table
 
 LAW = Hyperbola(min_steps=1000, critical_batch_size=4096)
 SIZES = 2 ** np.arange(6, 16)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models_of_scaling.cluster import Placement
 from models_of_scaling.intervals import Interval
+from models_of_scaling.machine.cluster import Placement
+from models_of_scaling.machine.time_to_target import OBJECTIVES, Option, choose, mark_pareto
 from models_of_scaling.plots.machine import (
     draw_time_against_batch_size,
     draw_time_against_cost,
     draw_time_against_nodes,
     machine_picture,
 )
-from models_of_scaling.time_to_target import OBJECTIVES, Option, choose, mark_pareto
 
 SIZES = (64, 256, 1024)
 NODES = (1, 2, 4, 8, 16)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models_of_scaling.accuracy_table import accuracy_rows
-from models_of_scaling.fixed_epochs import fit_fixed_epochs
+from models_of_scaling.fixed_epochs.accuracy_table import accuracy_rows
+from models_of_scaling.fixed_epochs.averaged import fit_fixed_epochs
 from models_of_scaling.intervals import Interval
+from models_of_scaling.over_targets.target_curve import TargetPoint, fit_target_law
 from models_of_scaling.plots.fixed_epochs import curves_of, draw_accuracy, fixed_epochs_picture
 from models_of_scaling.plots.targets import draw_critical_batch_size_against_target
-from models_of_scaling.target_curve import TargetPoint, fit_target_law
 from models_of_scaling.targets import Target
 
 LOSSES = (0.8, 0.4, 0.2, 0.1)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from models_of_scaling.all_reduce import Link, Network
-from models_of_scaling.cluster import Placement, StepTime
-from models_of_scaling.ensemble_sampler import sample_by_stretch_moves
 from models_of_scaling.errors import InputError
-from models_of_scaling.step_time_fit import PARAMETERS, fit_step_time
-from models_of_scaling.throughput import average_repeats, read_throughput
+from models_of_scaling.machine.all_reduce import Link, Network
+from models_of_scaling.machine.cluster import Placement, StepTime
+from models_of_scaling.machine.ensemble_sampler import sample_by_stretch_moves
+from models_of_scaling.machine.step_time_fit import PARAMETERS, fit_step_time
+from models_of_scaling.machine.throughput import average_repeats, read_throughput
 
 TRUTH = {
     "seconds_per_example": 2e-3,

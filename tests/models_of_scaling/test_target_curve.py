@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from models_of_scaling.law_fit import FitChoice
-from models_of_scaling.target_curve import fit_target_law, loss_of
-from models_of_scaling.target_noise import TargetNoise, knee_weights, noise_correlation
-from models_of_scaling.target_study import default_targets, explicit_targets, study_targets
+from models_of_scaling.over_targets.target_curve import fit_target_law, loss_of
+from models_of_scaling.over_targets.target_noise import TargetNoise, knee_weights, noise_correlation
+from models_of_scaling.over_targets.target_study import (
+    default_targets,
+    explicit_targets,
+    study_targets,
+)
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import trials_to_table
 

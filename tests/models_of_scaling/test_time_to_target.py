@@ -6,22 +6,21 @@ import math
 import numpy as np
 import pytest
 
-from models_of_scaling.all_reduce import Link, Network
-from models_of_scaling.cluster import Placement, Roofline, StepTime
 from models_of_scaling.errors import InputError
 from models_of_scaling.intervals import Interval
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
-from models_of_scaling.machine_guidance import (
+from models_of_scaling.machine.all_reduce import Link, Network
+from models_of_scaling.machine.cluster import Placement, Roofline, StepTime
+from models_of_scaling.machine.guidance import (
     elasticities,
     limiting,
     log_slope_of_steps,
     useful_machine,
 )
-from models_of_scaling.machines import Machines, candidate_batch_sizes, check_batch_sizes
-from models_of_scaling.prediction import estimated_steps, predict
-from models_of_scaling.step_time_belief import belief_from_roofline
-from models_of_scaling.time_to_target import (
+from models_of_scaling.machine.machines import Machines, candidate_batch_sizes, check_batch_sizes
+from models_of_scaling.machine.step_time_belief import belief_from_roofline
+from models_of_scaling.machine.time_to_target import (
     OBJECTIVES,
     Option,
     choose,
@@ -29,6 +28,7 @@ from models_of_scaling.time_to_target import (
     time_options,
     twice_as_fast,
 )
+from models_of_scaling.prediction import estimated_steps, predict
 
 LAW = Hyperbola(min_steps=1000, critical_batch_size=4096)
 SIZES = 2 ** np.arange(6, 16)

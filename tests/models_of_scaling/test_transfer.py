@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from models_of_scaling.anchors import anchors_of
-from models_of_scaling.curve_shapes import draw_shapes
 from models_of_scaling.errors import InputError
-from models_of_scaling.full_scale import (
+from models_of_scaling.law_fit import FitChoice, fit_laws
+from models_of_scaling.laws import Hyperbola
+from models_of_scaling.transfer.anchors import anchors_of
+from models_of_scaling.transfer.curve_shapes import draw_shapes
+from models_of_scaling.transfer.full_scale import (
     Noise,
     check_place,
     from_anchors_alone,
@@ -17,12 +19,10 @@ from models_of_scaling.full_scale import (
     predict_knee,
     shapes_of,
 )
-from models_of_scaling.ladder import Ladder
-from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import Hyperbola
-from models_of_scaling.meta_regression import Gaussians, MetaRegression, regress
-from models_of_scaling.random_effects import Prior, given_effects
-from models_of_scaling.transfer import DRAWS, KneeDraws, update
+from models_of_scaling.transfer.knee_draws import DRAWS, KneeDraws, update
+from models_of_scaling.transfer.ladder import Ladder
+from models_of_scaling.transfer.meta_regression import Gaussians, MetaRegression, regress
+from models_of_scaling.transfer.random_effects import Prior, given_effects
 
 SURROGATE = Hyperbola(min_steps=100, critical_batch_size=300)
 FULL = Hyperbola(min_steps=2000, critical_batch_size=900)

@@ -7,7 +7,7 @@ import pytest
 from fullscale.models import MLP_WIDTHS as WIDTHS_OF_MODELS
 from fullscale.models import NETWORKS, build_network, count_parameters
 from models_of_scaling.errors import InputError
-from models_of_scaling.ladder_table import read_ladder
+from models_of_scaling.transfer.ladder_table import read_ladder
 from surrogate.ladder_rows import main as write_rows
 from surrogate.noisy_quadratic import power_law_spectrum, zhang_spectrum
 from surrogate.rungs import MLP_WIDTHS, rung_name, values_of_name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, Final
 
-from models_of_scaling.forecast_scores import Estimated, Outcome, Score
+from models_of_scaling.backtest.scores import Estimated, Outcome, Score
 from models_of_scaling.published.series import PublishedSeries
 
 _PARTS: Final = {
@@ -29,7 +29,7 @@ def score_table(scores: Sequence[Score], *, level: float) -> str:
     """Return the scores as aligned lines, one block per part and design.
 
     Args:
-        scores: of `forecast_scores.scores`.
+        scores: of `scores.scores`.
         level: of the intervals that were scored.
     """
     blocks = []

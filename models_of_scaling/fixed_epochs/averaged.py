@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models_of_scaling.accuracy_laws import ACCURACY_LAWS, AccuracyLaw
-from models_of_scaling.accuracy_posterior import AccuracyDraws, fit_accuracy_law
-from models_of_scaling.accuracy_table import AccuracyRows, cells_of
 from models_of_scaling.errors import InputError
+from models_of_scaling.fixed_epochs.accuracy_laws import ACCURACY_LAWS, AccuracyLaw
+from models_of_scaling.fixed_epochs.accuracy_posterior import AccuracyDraws, fit_accuracy_law
+from models_of_scaling.fixed_epochs.accuracy_table import AccuracyRows, cells_of
 from models_of_scaling.intervals import Interval, check_level, weighted_quantile
 from models_of_scaling.quantities import Floats
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from models_of_scaling.cluster import Placement, Roofline, StepTime
+from models_of_scaling.machine.cluster import Placement, Roofline, StepTime
+from models_of_scaling.machine.step_time_fit import NUM_DRAWS, StepTimeFit
 from models_of_scaling.quantities import Floats
-from models_of_scaling.step_time_fit import NUM_DRAWS, StepTimeFit
 
 _NINETY_PERCENT: Final = 1.6448536269514722  # a normal deviate exceeds it in 5 % of cases
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from models_of_scaling.accuracy_table import AccuracyRows, accuracy_rows
 from models_of_scaling.errors import InputError
-from models_of_scaling.fixed_epochs import FEWEST_BATCH_SIZES, fit_fixed_epochs
+from models_of_scaling.fixed_epochs.accuracy_table import AccuracyRows, accuracy_rows
+from models_of_scaling.fixed_epochs.averaged import FEWEST_BATCH_SIZES, fit_fixed_epochs
 from models_of_scaling.published.fixed_epochs import accuracy_series
 
 

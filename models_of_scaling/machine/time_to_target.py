@@ -14,13 +14,13 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from models_of_scaling.cluster import Placement
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.intervals import Interval, interval_of
-from models_of_scaling.machines import Machines
-from models_of_scaling.step_time_belief import StepTimeBelief
-from models_of_scaling.steps_draws import StepsDraws
+from models_of_scaling.machine.cluster import Placement
+from models_of_scaling.machine.machines import Machines
+from models_of_scaling.machine.step_time_belief import StepTimeBelief
+from models_of_scaling.machine.steps_draws import StepsDraws
 
 Objective = Literal["fastest", "cheapest", "balanced"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)

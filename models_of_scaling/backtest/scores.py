@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 from scipy.special import ndtri
 
-from models_of_scaling.backtest_cases import DESIGNS, FACTORS, Case, Design
-from models_of_scaling.forecasters import FORECASTERS, Forecast
+from models_of_scaling.backtest.cases import DESIGNS, FACTORS, Case, Design
+from models_of_scaling.backtest.forecasters import FORECASTERS, Forecast
 from models_of_scaling.published.series import SERIES_PARTS, SeriesPart
 from models_of_scaling.quantities import Floats
 

@@ -17,18 +17,18 @@ from typing import Final
 import numpy as np
 from scipy.optimize import least_squares
 
-from models_of_scaling.all_reduce import (
+from models_of_scaling.intervals import Interval, interval_of
+from models_of_scaling.machine.all_reduce import (
     Algorithm,
     AllReduceCount,
     Link,
     Network,
     count_all_reduce,
 )
-from models_of_scaling.cluster import Placement, StepTime
-from models_of_scaling.ensemble_sampler import sample_by_stretch_moves
-from models_of_scaling.intervals import Interval, interval_of
+from models_of_scaling.machine.cluster import Placement, StepTime
+from models_of_scaling.machine.ensemble_sampler import sample_by_stretch_moves
+from models_of_scaling.machine.throughput import Throughput
 from models_of_scaling.quantities import Floats
-from models_of_scaling.throughput import Throughput
 
 PARAMETERS: Final = (
     "seconds_per_example",

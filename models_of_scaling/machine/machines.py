@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models_of_scaling.cluster import Placement
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.machine.cluster import Placement
 
 # Nobody has checked these laws farther out than 8x; half of that is a habit, not a bound.
 MAX_EXTRAPOLATION: Final = 4.0

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from models_of_scaling.intervals import Interval
-from models_of_scaling.machine_guidance import UsefulMachine, limiting
-from models_of_scaling.step_time_belief import StepTimeBelief
-from models_of_scaling.time_to_target import OBJECTIVES, Objective, Option
+from models_of_scaling.machine.guidance import UsefulMachine, limiting
+from models_of_scaling.machine.step_time_belief import StepTimeBelief
+from models_of_scaling.machine.time_to_target import OBJECTIVES, Objective, Option
 from models_of_scaling.wording import interval_in_words, number_in_words
 
 _PROPERTIES: Final = {

@@ -25,7 +25,7 @@ from typing import Final
 
 import numpy as np
 
-from models_of_scaling.all_reduce import (
+from models_of_scaling.machine.all_reduce import (
     ALGORITHMS,
     Algorithm,
     AllReduceCount,

@@ -1,7 +1,7 @@
 """Back-test on published series: predict batch sizes that the fit did not see.
 
 A forecaster is given the rows up to an origin and nothing else; what it predicts is compared with
-the geometric mean over the held-out runs that reached the target (`forecast_scores`).
+the geometric mean over the held-out runs that reached the target (`backtest.scores`).
 """
 
 import math
@@ -10,10 +10,15 @@ from typing import Final
 
 import numpy as np
 
-from models_of_scaling.backtest_cases import cases_of
+from models_of_scaling.backtest.cases import cases_of
+from models_of_scaling.backtest.forecasters import (
+    FORECASTERS,
+    KnownRows,
+    laws_needed,
+    mean_log_steps,
+)
+from models_of_scaling.backtest.scores import Outcome
 from models_of_scaling.errors import InputError
-from models_of_scaling.forecast_scores import Outcome
-from models_of_scaling.forecasters import FORECASTERS, KnownRows, laws_needed, mean_log_steps
 from models_of_scaling.law_fit import FitChoice
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.published.series import PublishedSeries

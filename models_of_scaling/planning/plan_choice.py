@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from models_of_scaling.cluster import Placement
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.intervals import Interval, weighted_quantile
-from models_of_scaling.machine_words import time_in_words
-from models_of_scaling.machines import Machines
+from models_of_scaling.machine.cluster import Placement
+from models_of_scaling.machine.machines import Machines
+from models_of_scaling.machine.step_time_belief import StepTimeBelief
+from models_of_scaling.machine.steps_draws import StepsDraws
+from models_of_scaling.machine.time_to_target import Objective, Option, choose, time_options
+from models_of_scaling.machine.words import time_in_words
 from models_of_scaling.prediction import estimated_steps, predictive_interval
-from models_of_scaling.step_time_belief import StepTimeBelief
-from models_of_scaling.steps_draws import StepsDraws
-from models_of_scaling.time_to_target import Objective, Option, choose, time_options
 from models_of_scaling.wording import number_in_words
 
 _AS_GOOD: Final = 1.1

@@ -15,10 +15,16 @@ from typing import Any, Final
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
-from models_of_scaling.plan_choice import Choice
-from models_of_scaling.run_length import DURATION, duration_in_steps
+from models_of_scaling.planning.plan_choice import Choice
+from models_of_scaling.planning.run_length import DURATION, duration_in_steps
+from models_of_scaling.planning.tuned_values import (
+    Rule,
+    Tuned,
+    default_rule,
+    numbers_at,
+    scaled_rate,
+)
 from models_of_scaling.targets import Target
-from models_of_scaling.tuned_values import Rule, Tuned, default_rule, numbers_at, scaled_rate
 from models_of_scaling.wording import interval_in_words
 
 Settings = dict[str, Any]

@@ -20,12 +20,12 @@ import numpy as np
 
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.intervals import Interval, weighted_quantile
-from models_of_scaling.machines import Machines
+from models_of_scaling.machine.machines import Machines
+from models_of_scaling.machine.step_time_belief import StepTimeBelief
+from models_of_scaling.machine.steps_draws import StepsDraws
+from models_of_scaling.machine.time_to_target import Option
 from models_of_scaling.prediction import estimated_steps
 from models_of_scaling.quantities import Floats
-from models_of_scaling.step_time_belief import StepTimeBelief
-from models_of_scaling.steps_draws import StepsDraws
-from models_of_scaling.time_to_target import Option
 
 CRITICAL: Final = "critical_batch_size"
 # Of time constants, and of rates that are one over a time constant.

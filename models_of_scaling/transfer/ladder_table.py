@@ -16,11 +16,11 @@ from scipy.special import ndtri
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord, read_fit
-from models_of_scaling.ladder import VALUES, Ladder, values_of_fit
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_source import TableChoice, read_measurements
 from models_of_scaling.tables import RawTable, read_csv
+from models_of_scaling.transfer.ladder import VALUES, Ladder, values_of_fit
 
 # Taken without being asked for, where the table has them and they differ between rungs.
 KNOWN_COVARIATES: Final = (

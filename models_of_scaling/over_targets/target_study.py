@@ -11,16 +11,7 @@ import pyarrow as pa
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.quantities import Floats
-from models_of_scaling.steps_to_target import study_rows, trial_outcomes
-from models_of_scaling.study_source import (
-    TableChoice,
-    choose_trials,
-    is_trials,
-    measurements_from_trials,
-    stored_target,
-)
-from models_of_scaling.target_curve import (
+from models_of_scaling.over_targets.target_curve import (
     FEWEST_TARGETS,
     TargetLaw,
     TargetPoint,
@@ -29,11 +20,20 @@ from models_of_scaling.target_curve import (
     loss_of,
     target_point,
 )
-from models_of_scaling.target_noise import (
+from models_of_scaling.over_targets.target_noise import (
     TargetNoise,
     knee_weights,
     noise_correlation,
     target_noise,
+)
+from models_of_scaling.quantities import Floats
+from models_of_scaling.steps_to_target import study_rows, trial_outcomes
+from models_of_scaling.study_source import (
+    TableChoice,
+    choose_trials,
+    is_trials,
+    measurements_from_trials,
+    stored_target,
 )
 from models_of_scaling.targets import METRICS, Metric, Target
 from models_of_scaling.trials import read_trials

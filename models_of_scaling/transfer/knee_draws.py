@@ -25,13 +25,13 @@ from typing import Final
 import numpy as np
 from scipy.special import log_ndtr, logsumexp, ndtri
 
-from models_of_scaling.anchors import Anchors
-from models_of_scaling.curve_shapes import CurveShapes
 from models_of_scaling.errors import InputError
 from models_of_scaling.fitting import Integers
 from models_of_scaling.intervals import Interval, check_level, interval_of, weighted_quantile
-from models_of_scaling.meta_regression import Gaussians
 from models_of_scaling.quantities import Floats
+from models_of_scaling.transfer.anchors import Anchors
+from models_of_scaling.transfer.curve_shapes import CurveShapes
+from models_of_scaling.transfer.meta_regression import Gaussians
 
 METHOD: Final = "draws of a surrogate's shape and knee, weighted by the anchors"
 DRAWS: Final = 20_000

@@ -19,8 +19,8 @@ from typing import Final
 import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
-from models_of_scaling.accuracy_laws import AccuracyLaw
-from models_of_scaling.accuracy_table import AccuracyCells
+from models_of_scaling.fixed_epochs.accuracy_laws import AccuracyLaw
+from models_of_scaling.fixed_epochs.accuracy_table import AccuracyCells
 from models_of_scaling.quantities import Floats
 
 # Runs of one image classifier that differ by their seeds scatter by 0.1 to 0.3 points; at 5 %

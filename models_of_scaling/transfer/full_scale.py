@@ -7,15 +7,12 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from models_of_scaling.anchors import Anchors
-from models_of_scaling.curve_shapes import CurveShapes, draw_shapes
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
-from models_of_scaling.ladder import Ladder
-from models_of_scaling.ladder_process import predict_by_process
-from models_of_scaling.meta_regression import Gaussians, regress
 from models_of_scaling.prediction import Prediction
-from models_of_scaling.transfer import (
+from models_of_scaling.transfer.anchors import Anchors
+from models_of_scaling.transfer.curve_shapes import CurveShapes, draw_shapes
+from models_of_scaling.transfer.knee_draws import (
     ANCHOR_NOISE,
     FullScale,
     KneeDraws,
@@ -23,6 +20,9 @@ from models_of_scaling.transfer import (
     knee_of_surrogate,
     update,
 )
+from models_of_scaling.transfer.ladder import Ladder
+from models_of_scaling.transfer.ladder_process import predict_by_process
+from models_of_scaling.transfer.meta_regression import Gaussians, regress
 
 Method = Literal["regression", "process", "process_constant_mean"]
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
@@ -162,7 +162,7 @@ def from_surrogate(
     Args:
         shapes: of the surrogate, from `shapes_of`.
         anchors: at full scale.
-        knee_factor: how far B_crit may be from the surrogate's, see `transfer.knee_of_surrogate`.
+        knee_factor: how far B_crit may be from the surrogate's, see `knee_draws.knee_of_surrogate`.
         noise: None for the default.
 
     Returns:

@@ -17,12 +17,17 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from models_of_scaling.anchors import anchors_of
-from models_of_scaling.curve_shapes import CurveShapes
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.fitting import Bools
-from models_of_scaling.full_scale import (
+from models_of_scaling.intervals import check_level
+from models_of_scaling.law_fit import FitChoice, fit_laws
+from models_of_scaling.measurements import Measurements
+from models_of_scaling.prediction import predict
+from models_of_scaling.quantities import Floats
+from models_of_scaling.transfer.anchors import anchors_of
+from models_of_scaling.transfer.curve_shapes import CurveShapes
+from models_of_scaling.transfer.full_scale import (
     METHODS,
     Method,
     from_ladder,
@@ -30,15 +35,10 @@ from models_of_scaling.full_scale import (
     predict_knee,
     shapes_of,
 )
-from models_of_scaling.intervals import check_level
-from models_of_scaling.ladder import VALUES, Ladder, distance_in_logs
-from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.measurements import Measurements
-from models_of_scaling.meta_regression import Gaussians
-from models_of_scaling.prediction import predict
-from models_of_scaling.quantities import Floats
-from models_of_scaling.transfer import FullScale
-from models_of_scaling.transfer_scores import TransferOutcome
+from models_of_scaling.transfer.knee_draws import FullScale
+from models_of_scaling.transfer.ladder import VALUES, Ladder, distance_in_logs
+from models_of_scaling.transfer.meta_regression import Gaussians
+from models_of_scaling.transfer.scores import TransferOutcome
 
 FACTORS: Final = (4, 8, 16)
 CURVE_METHODS: Final[tuple[Method, ...]] = ("regression", "process")

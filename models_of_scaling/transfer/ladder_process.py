@@ -21,9 +21,9 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from models_of_scaling.ladder import Ladder
-from models_of_scaling.meta_regression import Gaussians
 from models_of_scaling.quantities import Floats
+from models_of_scaling.transfer.ladder import Ladder
+from models_of_scaling.transfer.meta_regression import Gaussians
 
 Mean = Literal["linear", "constant"]
 

@@ -8,7 +8,7 @@ import yaml
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
-from models_of_scaling.plan import Plan, Settings
+from models_of_scaling.planning.plan import Plan, Settings
 
 _WIDTH = 98
 

@@ -27,9 +27,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models_of_scaling.ladder import Ladder
 from models_of_scaling.quantities import Floats
-from models_of_scaling.random_effects import (
+from models_of_scaling.transfer.ladder import Ladder
+from models_of_scaling.transfer.random_effects import (
     Prior,
     RandomEffects,
     draw_from_prior,

@@ -1,0 +1,1 @@
+"""The critical batch size against the target, as the loss falls."""

@@ -1,0 +1,1 @@
+"""A plan: batch size, nodes, learning rate and length, each with its reason, as a YAML."""

@@ -1,0 +1,1 @@
+"""From surrogates to full scale: ladders, regression of the knee, anchors, and their back-test."""
