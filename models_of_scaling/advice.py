@@ -1,8 +1,10 @@
 """What a fit can't tell, and which runs would: a result code and sentences."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import ndtr
 
 from models_of_scaling.fit_record import FitCode, FittedLaw
 from models_of_scaling.intervals import Interval
@@ -11,32 +13,66 @@ from models_of_scaling.wording import batch_sizes_in_words, number_in_words
 
 # Wider than this the critical batch size is not an answer that a cluster can be bought on.
 _WIDEST_IDENTIFIED = 10.0
+_CONTRADICTED = 0.01
 
 
-def fit_code(best: FittedLaw, critical: Interval) -> FitCode:
+def contradicted_sizes(laws: Sequence[FittedLaw], fitted: Measurements) -> list[int]:
+    """Return batch sizes where nothing reached the target though all laws say that it should have.
+
+    Args:
+        laws: with weights that sum to 1.
+        fitted: the rows.
+
+    Returns:
+        Sizes where fewer than one in a hundred draws, with the noise of a measurement, need more
+        steps than were done.
+    """
+    found = []
+    for size in np.unique(fitted.batch_size):
+        at = fitted.batch_size == size
+        if fitted.reached[at].any():
+            continue
+        log_done = np.log(fitted.steps[at].max())
+        share = sum(
+            law.weight
+            * ndtr((np.log(law.replicate_steps(size)) - log_done) / law.noise_of_draws).mean()
+            for law in laws
+        )
+        if share < _CONTRADICTED:
+            found.append(int(size))
+    return found
+
+
+def fit_code(best: FittedLaw, critical: Interval, contradicted: Sequence[int]) -> FitCode:
     """Return the result code.
 
     Args:
         best: the best law.
         critical: B_crit with its interval over all laws.
+        contradicted: of `contradicted_sizes`.
 
     Returns:
         "not_identified" where an end of B_crit is open or the ends are 10x apart.
     """
     if not best.converged:
         return "not_converged"
+    if contradicted:
+        return "inconsistent"
     if not critical.is_bounded or critical.high > _WIDEST_IDENTIFIED * critical.low:
         return "not_identified"
     return "converged"
 
 
-def advice_for(code: FitCode, critical: Interval, fitted: Measurements) -> tuple[str, ...]:
+def advice_for(
+    code: FitCode, critical: Interval, fitted: Measurements, contradicted: Sequence[int]
+) -> tuple[str, ...]:
     """Say what is not known and what to run next.
 
     Args:
         code: of the fit.
         critical: B_crit with its interval over all laws.
         fitted: the rows.
+        contradicted: of `contradicted_sizes`.
 
     Returns:
         Sentences; none where nothing is amiss.
@@ -46,6 +82,13 @@ def advice_for(code: FitCode, critical: Interval, fitted: Measurements) -> tuple
     if code == "not_converged":
         sentences.append(
             "The fit did not converge: look at the rows for outliers before using any number here."
+        )
+    if contradicted:
+        sentences.append(
+            f"Nothing reached the target at batch size {batch_sizes_in_words(contradicted)}, "
+            "although more steps were done than the fitted laws say it needs: it may be out of "
+            "reach there, or the search too narrow. Trust no prediction near it until that is "
+            "known."
         )
     if code == "not_identified" and critical.high > largest:
         known = (

@@ -25,7 +25,7 @@ from models_of_scaling.quantities import Floats
 SCHEMA_VERSION: Final = 2
 _FORMAT: Final = "batch-size-limit fit"
 
-FitCode = Literal["converged", "not_identified", "not_converged"]
+FitCode = Literal["converged", "not_identified", "not_converged", "inconsistent"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +161,10 @@ class FitRecord:
         num_train_examples: size of the training set, or None.
         law: the best law's name.
         laws: all laws that were fitted, the simpler first.
-        code: "converged", "not_identified" (B_crit is not bounded by these rows) or
-            "not_converged".
+        code: "converged", "not_identified" (B_crit is not bounded by these rows),
+            "inconsistent" (the rows contradict every law that was fitted) or "not_converged".
         advice: sentences: what is not known and what to run next.
+        group_sd: standard deviation between groups of rows, in logs; 0 where none was estimated.
         level: of the intervals in this record.
         num_replicates: that were drawn; the record keeps at most 400 of them per law.
         seed: of the replicates.
@@ -184,6 +185,7 @@ class FitRecord:
     laws: tuple[FittedLaw, ...]
     code: FitCode
     advice: tuple[str, ...]
+    group_sd: float
     level: float
     num_replicates: int
     seed: int

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from models_of_scaling.advice import advice_for, fit_code
+from models_of_scaling.advice import advice_for, contradicted_sizes, fit_code
 from models_of_scaling.errors import InputError
+from models_of_scaling.families import LawFamily
 from models_of_scaling.fit_record import FitRecord, FittedDeviation, FittedLaw, MeasuredRows
 from models_of_scaling.fitting import BatchedFit, Problem, fit_batched
+from models_of_scaling.group_effects import can_tell_groups, group_effects, no_group_effects
 from models_of_scaling.intervals import Interval, check_level, interval_of
 from models_of_scaling.law_draws import LawDraws, draw_law, family_of
 from models_of_scaling.laws import AVERAGED_LAWS, LawName
+from models_of_scaling.likelihood import Observations
 from models_of_scaling.measurements import Measurements, check_identifiable
 from models_of_scaling.mixture import critical_batch_size_interval, min_steps_interval
 from models_of_scaling.noise import noise_knowledge, smallest_sigma
@@ -37,14 +41,14 @@ class FitChoice:
     """How to fit.
 
     Attributes:
-        laws: which laws; with several, predictions average over them.
+        laws: which laws; with several, predictions average over them; empty for `laws_for`.
         replicates: posterior draws of each law, and resamples of the trials for their spread.
         level: of the intervals.
         holdout_above: batch sizes above it are kept out of the fit; None to fit all.
         seed: of the replicates.
     """
 
-    laws: tuple[LawName, ...] = AVERAGED_LAWS
+    laws: tuple[LawName, ...] = ()
     replicates: int = 1000
     level: float = 0.9
     holdout_above: int | None = None
@@ -88,38 +92,81 @@ def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
     fitted, held_out = measurements.take(inside), measurements.take(~inside)
     if limit is not None:
         check_identifiable(fitted, where=f"{measurements.source.path}, --holdout-above {limit}")
-    rng = np.random.default_rng(choice.seed)
     sizes, cell_N = np.unique(fitted.batch_size, return_inverse=True)
     reference = float(np.exp(np.log(sizes).mean()))
     study = StudyRows(
         rows=fitted.observations(),
         x_N=np.log(fitted.batch_size / reference),
         cell_N=cell_N,
-        spread=resample(fitted, choice.replicates, rng).spread,
+        spread=resample(fitted, choice.replicates, np.random.default_rng(choice.seed)).spread,
+        groups=no_group_effects(len(fitted), len(sizes)),
     )
-    drawn = [_draw(name, study, choice) for name in choice.laws]
+    study = without_group_offsets(study, fitted.group)
+    names = choice.laws or laws_for(fitted)
+    drawn = [_draw(name, study, choice) for name in names]
     evidence = law_evidence([law.score for law in drawn])
     laws = tuple(
         _fitted_law(law, weight, study, reference, choice)
         for law, weight in zip(drawn, law_weights(evidence), strict=True)
     )
     best = laws[choose_law(evidence, [len(law.point) for law in laws])]
-    return _record(measurements, (fitted, held_out), laws, best, choice)
+    return _record(measurements, (fitted, held_out), laws, best, choice, study.groups.sd)
+
+
+def laws_for(fitted: Measurements) -> tuple[LawName, ...]:
+    """Return the laws that an answer averages over, for these rows.
+
+    Args:
+        fitted: the rows.
+
+    Returns:
+        `AVERAGED_LAWS`, and the knee with upturn where no run reached the target at the largest
+        batch sizes: laws whose steps only fall can't say that a batch size is too large.
+    """
+    reached = fitted.batch_size[fitted.reached]
+    if fitted.batch_size.max() > reached.max():
+        return (*AVERAGED_LAWS, "knee_with_upturn")
+    return AVERAGED_LAWS
+
+
+def without_group_offsets(study: StudyRows, group_N: npt.NDArray[np.str_]) -> StudyRows:
+    """Return the rows less their groups' offsets, by the residuals of a first fit.
+
+    Args:
+        study: the rows as measured.
+        group_N: each row's group.
+    """
+    if not can_tell_groups(group_N, study.cell_N, study.reached_N):
+        return study
+    # The law that bends as the rows say, so that no misfit of a stiffer one passes for a group.
+    fit = _point_fit(family_of("p_norm_knee"), study)
+    mu_N = family_of("p_norm_knee").log_steps(fit.theta_RP, study.x_N)[0][0]
+    residual_N = study.rows.log_middle_RN[0] - mu_N
+    groups = group_effects(residual_N, group_N, study.cell_N, study.reached_N)
+    rows = Observations(
+        log_low_RN=study.rows.log_low_RN - groups.offset_N,
+        log_high_RN=study.rows.log_high_RN - groups.offset_N,
+        weight_RN=study.rows.weight_RN,
+    )
+    return dataclasses.replace(study, rows=rows, groups=groups)
+
+
+def _point_fit(family: LawFamily, study: StudyRows) -> BatchedFit:
+    count, cells = len(family.parameter_names), study.num_cells
+    smallest = smallest_sigma(study.rows, study.cell_N, num_parameters=count, num_cells=cells)
+    problem = Problem(
+        family=family,
+        rows=study.rows,
+        x_N=study.x_N,
+        smallest_sigma_R=np.array([smallest]),
+    )
+    return fit_batched(problem)
 
 
 def _draw(name: LawName, study: StudyRows, choice: FitChoice) -> _DrawnLaw:
     """Fit one law to the data, draw its parameters as often as asked, and score it."""
     family = family_of(name)
-    count, cells = len(family.parameter_names), study.num_cells
-    smallest = smallest_sigma(study.rows, study.cell_N, num_parameters=count, num_cells=cells)
-    fit = fit_batched(
-        Problem(
-            family=family,
-            rows=study.rows,
-            x_N=study.x_N,
-            smallest_sigma_R=np.array([smallest]),
-        )
-    )
+    fit = _point_fit(family, study)
     mu_RN, _ = family.log_steps(fit.theta_RP, study.x_N)
     means = cell_means(study, mu_RN[0], float(fit.log_sigma_R[0]))
     draws = draw_law(
@@ -210,12 +257,13 @@ def _record(
     laws: tuple[FittedLaw, ...],
     best: FittedLaw,
     choice: FitChoice,
+    group_sd: float,
 ) -> FitRecord:
     """Put the record together."""
     fitted, held_out = parts
     ends = (int(fitted.batch_size.min()), int(fitted.batch_size.max()))
     critical = critical_batch_size_interval(laws, best, ends=ends, level=choice.level)
-    code = fit_code(best, critical)
+    code = fit_code(best, critical, contradicted_sizes(laws, fitted))
     provenance = dataclasses.asdict(collect_provenance())
     provenance["start_time"] = provenance["start_time"].isoformat()
     source = dataclasses.asdict(fitted.source)
@@ -228,7 +276,8 @@ def _record(
         law=best.name,
         laws=laws,
         code=code,
-        advice=advice_for(code, critical, fitted),
+        advice=advice_for(code, critical, fitted, contradicted_sizes(laws, fitted)),
+        group_sd=group_sd,
         level=choice.level,
         num_replicates=choice.replicates,
         seed=choice.seed,

@@ -145,7 +145,7 @@ def predictive_interval(fit: FitRecord, batch_size: float, *, level: float) -> I
 
     def of_law(law: FittedLaw) -> Floats:
         steps_R = law.replicate_steps(batch_size)
-        sd_R = np.hypot(law.noise_of_draws, misfit)
+        sd_R = np.sqrt(law.noise_of_draws**2 + misfit**2 + fit.group_sd**2)
         return np.asarray(steps_R[:, None] * np.exp(sd_R[:, None] * _DEVIATES))
 
     return mixed_interval(

@@ -179,6 +179,26 @@ def _winner(
     return np.uint64(names[int(np.argmin([each[(len(each) - 1) // 2] for each in middles]))])
 
 
+def steps_not_enough(trials: Integers, outcomes: TrialOutcomes) -> float:
+    """Return how many steps are known not to be enough where no trial of a batch size reached.
+
+    A trial that ran to its end without the target says so for its steps. One that diverged says
+    more: no number of steps would have done, so it counts for the longest that any trial was given.
+
+    Args:
+        trials: numbers of all trials of the batch size.
+        outcomes: of all trials of the table.
+
+    Returns:
+        Steps; 0 where a trial of the batch size reached the target.
+    """
+    if outcomes.reached[trials].any():
+        return 0.0
+    ran = outcomes.steps[trials[~outcomes.diverged[trials]]]
+    given = outcomes.steps.max() if outcomes.diverged[trials].all() else 0.0
+    return float(max(ran.max(initial=0.0), given, 1.0))
+
+
 def configuration_numbers(table: pa.Table) -> npt.NDArray[np.uint64]:
     """Return one number per trial that is equal for equal hyper-parameters and settings.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from models_of_scaling.fitting import Bools, Integers
+from models_of_scaling.group_effects import GroupEffects
 from models_of_scaling.likelihood import Observations, row_terms
 from models_of_scaling.quantities import Floats
 from models_of_scaling.resampling import CellSpread
@@ -22,12 +23,14 @@ class StudyRows:
         x_N: log of batch size over the reference batch size.
         cell_N: number of each row's batch size, from 0 and increasing with it.
         spread: of each batch size's mean.
+        groups: offsets that were taken from the rows.
     """
 
     rows: Observations
     x_N: Floats
     cell_N: Integers
     spread: CellSpread
+    groups: GroupEffects
 
     @property
     def num_cells(self) -> int:
@@ -53,6 +56,7 @@ class CellMeans:
         reached_C: whether any row reached the target.
         spread_C: standard deviation of the mean that resampling whole trials shows.
         width_C: log width of the interval that sparse evaluation leaves.
+        group_variance_C: what is left open about the offsets of the groups in the mean.
     """
 
     x_C: Floats
@@ -61,6 +65,7 @@ class CellMeans:
     reached_C: Bools
     spread_C: Floats
     width_C: Floats
+    group_variance_C: Floats
 
     def variance(self, noise_sizes: Floats) -> Floats:
         """Return the variance of each cell's mean for each noise size.
@@ -69,7 +74,8 @@ class CellMeans:
         phase is uniform within its interval.
         """
         sizes = np.maximum(noise_sizes[:, None], self.spread_C)
-        return np.asarray((sizes**2 + self.width_C**2 / 12) / self.information_C)
+        beside = self.width_C**2 / 12 + self.group_variance_C
+        return np.asarray((sizes**2 + beside) / self.information_C)
 
     def take(self, cells: Bools) -> "CellMeans":
         """Return only some of the cells."""
@@ -113,4 +119,5 @@ def cell_means(study: StudyRows, mu_N: Floats, log_sigma: float) -> CellMeans:
         reached_C=reached_C,
         spread_C=study.spread.spread_C,
         width_C=study.spread.width_C,
+        group_variance_C=study.groups.variance_C,
     )

@@ -21,6 +21,7 @@ from models_of_scaling.steps_to_target import (
     CURVE_COLUMNS,
     StudyRows,
     TrialOutcomes,
+    steps_not_enough,
     study_rows,
     trial_outcomes,
 )
@@ -164,15 +165,18 @@ def measurements_from_trials(table: pa.Table, choice: TableChoice, *, path: Path
     outcomes = trial_outcomes(table, target)
     studies = study_rows(table, outcomes)
     rows = np.concatenate([study.rows for study in studies])
-    sizes = [study.batch_size for study in studies]
+    sizes = np.repeat([s.batch_size for s in studies], [len(s.rows) for s in studies])
+    # A run that ended before its first step says nothing, but it is one of the rows.
+    steps = np.maximum(outcomes.steps[rows], 1.0)
+    trial_sizes = table["batch_size"].to_numpy()
+    for study in studies:
+        not_enough = steps_not_enough(np.flatnonzero(trial_sizes == study.batch_size), outcomes)
+        steps = np.where(sizes == study.batch_size, np.maximum(steps, not_enough), steps)
     measured = Measurements(
-        batch_size=np.repeat(sizes, [len(study.rows) for study in studies]),
-        # A run that ended before its first step says nothing, but it is one of the rows.
-        steps=np.maximum(outcomes.steps[rows], 1.0),
+        batch_size=sizes,
+        steps=steps,
         reached=outcomes.reached[rows],
-        steps_low=np.where(
-            outcomes.reached[rows], outcomes.steps_low[rows], np.maximum(outcomes.steps[rows], 1.0)
-        ),
+        steps_low=np.where(outcomes.reached[rows], outcomes.steps_low[rows], steps),
         steps_high=outcomes.steps_high[rows],
         weight=np.ones(len(rows)),
         group=np.full(len(rows), "", dtype=np.str_),

@@ -54,11 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from models_of_scaling.fit_record import write_fit
     from models_of_scaling.law_fit import FitChoice, fit_laws
-    from models_of_scaling.laws import AVERAGED_LAWS
     from models_of_scaling.study_source import read_measurements
 
     choice = FitChoice(
-        laws=AVERAGED_LAWS if arguments.law == "auto" else (arguments.law,),
+        laws=() if arguments.law == "auto" else (arguments.law,),
         replicates=arguments.replicates,
         level=arguments.level,
         holdout_above=arguments.holdout_above,

@@ -42,6 +42,7 @@ def cells_of(x_C, log_steps_C, *, reached_C=None, width_C=0.0):
         reached_C=np.ones(count, dtype=bool) if reached_C is None else np.asarray(reached_C),
         spread_C=np.zeros(count),
         width_C=np.full(count, width_C),
+        group_variance_C=np.zeros(count),
     )
 
 

@@ -7,6 +7,7 @@ from scipy.optimize import brentq, minimize, minimize_scalar
 from models_of_scaling.families import FAMILIES
 from models_of_scaling.fitting import Problem
 from models_of_scaling.fixed_quantity import FixedQuantity
+from models_of_scaling.group_effects import no_group_effects
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
 from models_of_scaling.likelihood import Observations, row_terms
@@ -37,6 +38,7 @@ def study_of(batch_size, low, high=None):
         x_N=np.log(batch_size / REFERENCE),
         cell_N=cell_N,
         spread=CellSpread(spread_C=nothing, width_C=nothing),
+        groups=no_group_effects(len(low), len(cells)),
     )
 
 
