@@ -1,4 +1,4 @@
-"""`fit`: laws fitted to a table, the record of the fit and a summary of it."""
+"""`fit`: laws fitted to a table, the record of the fit, a summary of it and the verdict."""
 
 import argparse
 from pathlib import Path
@@ -47,13 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Fit laws to a table, write the record and print a summary.
+    """Fit laws to a table, write the record and print a summary and the verdict.
 
     Args:
         arguments: what `add_arguments` asked for.
     """
     from models_of_scaling.fit_record import write_fit
     from models_of_scaling.law_fit import FitChoice, fit_laws
+    from models_of_scaling.limit import judge, verdict_in_words
     from models_of_scaling.study_source import read_measurements
 
     choice = FitChoice(
@@ -66,15 +67,17 @@ def run(arguments: argparse.Namespace) -> None:
     check_out(arguments.out)
     fit = fit_laws(read_measurements(arguments.table, table_choice(arguments)), choice)
     write_fit(arguments.out, fit)
-    print(summary(fit))
+    # The verdict ends with the advice.
+    print(f"{summary(fit, with_advice=False)}\n\n{verdict_in_words(judge(fit))}\n")
     print(f"Written: {arguments.out}")
 
 
-def summary(fit: "FitRecord") -> str:
+def summary(fit: "FitRecord", *, with_advice: bool = True) -> str:
     """Return what a fit found, several lines.
 
     Args:
         fit: the record.
+        with_advice: whether to end with what is not known and what to run next.
     """
     from models_of_scaling.wording import interval_in_words
 
@@ -100,4 +103,4 @@ def summary(fit: "FitRecord") -> str:
         f"Noise of one batch size's estimate: about {100 * best.noise:.1f} %.",
         f"Result code: {fit.code}.",
     ]
-    return "\n".join([*lines, *fit.advice])
+    return "\n".join([*lines, *(fit.advice if with_advice else ())])
