@@ -40,14 +40,16 @@ study: $(STAMP) ## Sweep, fit, predict, compare, report: a verdict on real image
 study-quick: $(STAMP) ## The same in under a minute, with fewer trials
 	$(BIN)/python -m surrogate.study --out $(STUDY)-quick --quick
 
+# The slow ones alone: they time things side by side, or use both cores themselves.
 test: $(DEV_STAMP) ## Every test that needs no accelerator
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -m slow
 
 check: $(DEV_STAMP) ## Lint, types and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 format: $(DEV_STAMP) ## Format the code in place
 	$(BIN)/ruff check --fix .

@@ -90,7 +90,11 @@ def advice_for(
             "reach there, or the search too narrow. Trust no prediction near it until that is "
             "known."
         )
-    if code == "not_identified" and critical.high > largest:
+    if math.isinf(critical.low):
+        sentences.append(
+            "A law without a floor has no critical batch size: go by where a doubling stops paying."
+        )
+    elif code == "not_identified" and critical.high > largest:
         known = (
             f"B_crit is only known to exceed {number_in_words(critical.low)}"
             if critical.low > 0

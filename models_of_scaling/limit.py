@@ -1,49 +1,48 @@
 """The verdict: how far the batch size can be raised before it stops paying, and how sure that is.
 
-Three claims, each a batch size with an interval (definitions in `quantities`):
+Four definitions of the limit side by side, each a batch size with an interval (`quantities` has
+their formulas), so that nobody takes one for another:
 
 - it pays up to the largest batch size whose doubling still divides the steps by `saving` (1.6),
-- the critical batch size, where the steps are twice their floor,
+- the 20 %-overhead batch size of Zhang et al. 2024, arXiv:2410.21676, examples 1.2 times those at
+  the smallest batch size fitted,
+- the critical batch size of McCandlish et al. 2018, arXiv:1812.06162, steps twice their floor,
 - it stops paying at the batch size whose doubling divides the steps by less than `stop_saving`
   (1.1): twice the machines for less than a tenth off the steps.
+
+A law whose steps rise again adds the fastest batch size. A law without a floor has no critical one.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
-from models_of_scaling.curves import Curves
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitCode, FitRecord
 from models_of_scaling.intervals import Interval, check_level
-from models_of_scaling.mixture import (
-    batch_size_interval,
-    critical_batch_sizes,
-    mixed,
-    with_a_floor,
+from models_of_scaling.limit_claims import (
+    OVERHEAD,
+    LimitClaim,
+    Upturn,
+    critical_claim,
+    differ_by,
+    difference_in_words,
+    doubling_claim,
+    overhead_claim,
+    upturn_of,
 )
-from models_of_scaling.quantities import Floats
+from models_of_scaling.mixture import min_steps_interval
+from models_of_scaling.prediction import estimated_steps
+from models_of_scaling.residuals import batch_size_residuals
 from models_of_scaling.wording import interval_in_words, number_in_words
 
-
-@dataclass(frozen=True, kw_only=True)
-class LimitClaim:
-    """One batch size of the verdict.
-
-    Attributes:
-        meaning: what it is, in words.
-        batch_size: examples per step; `high` is inf and `low` 0 where the data give no bound.
-        extrapolated_share: share of the replicates in which it lies beyond the largest batch
-            size that was fitted.
-        extrapolation: the estimate over the largest batch size that was fitted; inf where the
-            estimate has no upper bound.
-    """
-
-    meaning: str
-    batch_size: Interval
-    extrapolated_share: float
-    extrapolation: float
+# A doubling from the smallest batch size fitted that saves less than this is no perfect scaling: by
+# the hyperbola the overhead counted from there is then a third too lenient, or more.
+_NEARLY_PERFECT: Final = 1.9
+_UNDERNEATH: Final = {
+    "knee_with_upturn": "without its rise",
+    "gaussian_process": "underneath it",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +53,14 @@ class LimitVerdict:
         saving: what a doubling must divide the steps by to pay.
         stop_saving: what it divides them by, at most, where it has stopped paying.
         pays_up_to: the largest batch size whose doubling still saves `saving`.
+        with_overhead: where the examples are 1.2 times those at the smallest one fitted.
         critical_batch_size: where the steps are twice their floor.
         stops_paying: the batch size whose doubling saves less than `stop_saving`.
+        upturn: where the steps are fewest; None where no law fitted has them rise again.
+        law: the best law's name.
+        has_floor: whether a fitted law has a floor; without one the critical batch size is
+            infinite by definition.
+        smallest_batch_size: the smallest that was fitted.
         largest_batch_size: the largest that was fitted.
         min_steps: the floor that no batch size goes below.
         num_train_examples: size of the training set, or None.
@@ -67,14 +72,26 @@ class LimitVerdict:
     saving: float
     stop_saving: float
     pays_up_to: LimitClaim
+    with_overhead: LimitClaim
     critical_batch_size: LimitClaim
     stops_paying: LimitClaim
+    upturn: Upturn | None
+    law: str
+    has_floor: bool
+    smallest_batch_size: int
     largest_batch_size: int
     min_steps: Interval
     num_train_examples: int | None
     code: FitCode
     advice: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def definitions(self) -> tuple[LimitClaim, ...]:
+        """Every claim that a reader might call the limit, the strictest first by rule of thumb."""
+        critical = (self.critical_batch_size,) if self.has_floor else ()
+        fastest = () if self.upturn is None else (self.upturn.fastest,)
+        return (self.pays_up_to, self.with_overhead, *critical, self.stops_paying, *fastest)
 
 
 def judge(
@@ -99,51 +116,26 @@ def judge(
     if not 1 < stop_saving <= saving:
         raise InputError(f"--stop-saving {stop_saving} must be more than 1, at most {saving}")
     chosen = check_level(fit.level if level is None else level)
-
-    def where_doubling_saves(factor: float) -> Callable[[Curves], Floats]:
-        return lambda curves: curves.doubling_saves(factor)
-
-    pays = _claim(
-        fit, f"largest batch size whose doubling divides the steps by at least {saving:g}",
-        where_doubling_saves(saving), chosen,
-    )  # fmt: skip
-    critical = _claim(
-        fit, "critical batch size: the steps are twice their floor", critical_batch_sizes, chosen
-    )
-    stops = _claim(
-        fit, f"batch size whose doubling divides the steps by less than {stop_saving:g}",
-        where_doubling_saves(stop_saving), chosen,
-    )  # fmt: skip
+    pays = doubling_claim(fit, saving=saving, last=True, level=chosen)
+    stops = doubling_claim(fit, saving=stop_saving, last=False, level=chosen)
+    ends = (fit.smallest_batch_size, fit.largest_batch_size)
     return LimitVerdict(
         saving=saving,
         stop_saving=stop_saving,
         pays_up_to=pays,
-        critical_batch_size=critical,
+        with_overhead=overhead_claim(fit, level=chosen),
+        critical_batch_size=critical_claim(fit, level=chosen),
         stops_paying=stops,
-        largest_batch_size=fit.largest_batch_size,
-        min_steps=fit.min_steps,
+        upturn=upturn_of(fit, level=chosen),
+        law=fit.law,
+        has_floor=any(law.curves.has_floor for law in fit.laws),
+        smallest_batch_size=ends[0],
+        largest_batch_size=ends[1],
+        min_steps=min_steps_interval(fit.laws, fit.best, ends=ends, level=chosen),
         num_train_examples=fit.num_train_examples,
         code=fit.code,
         advice=fit.advice,
         notes=_notes(fit, pays, stops),
-    )
-
-
-def _claim(
-    fit: FitRecord, meaning: str, of_curves: Callable[[Curves], Floats], level: float
-) -> LimitClaim:
-    """Return a claim with its interval over all laws and how much of it is extrapolated."""
-    ends = (fit.smallest_batch_size, fit.largest_batch_size)
-    laws, best = fit.laws, fit.best
-    if of_curves is critical_batch_sizes:
-        laws, best = with_a_floor(laws, best)
-    interval = batch_size_interval(laws, best, of_curves, ends=ends, level=level)
-    values, weights = mixed(laws, lambda law: of_curves(law.curves))
-    return LimitClaim(
-        meaning=meaning,
-        batch_size=interval,
-        extrapolated_share=float(weights[values > ends[1]].sum() / weights.sum()),
-        extrapolation=interval.estimate / ends[1],
     )
 
 
@@ -168,6 +160,22 @@ def _notes(fit: FitRecord, pays: LimitClaim, stops: LimitClaim) -> tuple[str, ..
             "Already at the smallest batch size that was fitted "
             f"({fit.smallest_batch_size:,}) a doubling saves less than asked."
         )
+    smallest = fit.smallest_batch_size
+    first = estimated_steps(fit, smallest) / estimated_steps(fit, 2 * smallest)
+    if first < _NEARLY_PERFECT:
+        notes.append(
+            f"Doubling the smallest batch size fitted ({smallest:,}) divides the steps by "
+            f"{first:.2f} only: counted from perfect scaling, as Zhang et al. do, the "
+            "20 %-overhead batch size is smaller than stated here."
+        )
+    if fit.law in _UNDERNEATH:
+        notes.append(
+            f"The critical batch size and the floor of {fit.law} are those of the hyperbola "
+            f"{_UNDERNEATH[fit.law]}."
+        )
+    notes += [
+        each.in_words() for each in batch_size_residuals(fit) if each.is_outlier and each.reached
+    ]
     return tuple(notes)
 
 
@@ -177,15 +185,48 @@ def verdict_in_words(verdict: LimitVerdict) -> str:
     lines = [
         f"Doubling the batch size still divides the steps by at least {verdict.saving:g} up to a "
         f"batch size of {_claim_in_words(verdict, verdict.pays_up_to)}",
-        "The critical batch size, where the steps are twice the fewest possible, is "
-        f"{_claim_in_words(verdict, verdict.critical_batch_size)}",
+        f"The {100 * OVERHEAD:g} %-overhead batch size (Zhang et al. 2024), where the examples are "
+        f"{1 + OVERHEAD:g} times those at the smallest one fitted "
+        f"({verdict.smallest_batch_size:,}), is {_claim_in_words(verdict, verdict.with_overhead)}",
+        _critical_in_words(verdict),
         f"It stops paying (twice the machines take less than {saved:.0f} % off the steps) at "
         f"a batch size of {_claim_in_words(verdict, verdict.stops_paying)}",
-        f"The fewest steps that any batch size can need: {interval_in_words(verdict.min_steps)}.",
+        *_fewest_steps_in_words(verdict),
+        difference_in_words(verdict.definitions),
     ]
     if verdict.code != "converged":
         lines.append(f"Result code: {verdict.code}.")
     return "\n".join([*lines, *verdict.advice, *verdict.notes])
+
+
+def _critical_in_words(verdict: LimitVerdict) -> str:
+    if not verdict.has_floor:
+        return (
+            f"The critical batch size (McCandlish et al. 2018) is infinite by definition: the law "
+            f"fitted, {verdict.law}, has no floor, so there are no fewest steps to be twice of. "
+            "That is a property of the law, not a finding."
+        )
+    return (
+        "The critical batch size (McCandlish et al. 2018), where the steps are twice the fewest "
+        f"possible, is {_claim_in_words(verdict, verdict.critical_batch_size)}"
+    )
+
+
+def _fewest_steps_in_words(verdict: LimitVerdict) -> list[str]:
+    """Return the sentences on the fastest batch size and on the floor, as far as there are any."""
+    lines, upturn = [], verdict.upturn
+    if upturn is not None:
+        lines.append(
+            f"By the law whose steps rise again (weight {100 * upturn.weight:.0f} %), they are "
+            f"fewest, {interval_in_words(upturn.fewest_steps)}, at a batch size of "
+            f"{_claim_in_words(verdict, upturn.fastest)}"
+        )
+    if verdict.has_floor and verdict.law != "knee_with_upturn":
+        lines.append(
+            "The fewest steps that any batch size can need: "
+            f"{interval_in_words(verdict.min_steps)}."
+        )
+    return lines
 
 
 def _claim_in_words(verdict: LimitVerdict, claim: LimitClaim) -> str:
@@ -217,5 +258,8 @@ def verdict_as_json(verdict: LimitVerdict) -> dict[str, Any]:
             return [plain(item) for item in value]
         return None if isinstance(value, float) and math.isinf(value) else value
 
+    claims = verdict.definitions
     answer: dict[str, Any] = plain(asdict(verdict))
+    answer["definitions"] = [claim.name for claim in claims]
+    answer["definitions_differ_by"] = differ_by(claims)
     return answer

@@ -1,7 +1,7 @@
 """What is held likely before any row speaks, and where each number comes from.
 
 The sources are theory, the simulator and MLPerf's reference convergence points of 17 workloads
-(`published/`), ResNet-50's many series counting as one. Candidates on a coarse grid were compared by
+(`published/`), ResNet-50's many series counting as one. Candidates on a grid were compared by
 the interval score of predictions 2x, 4x and 8x beyond the fitted rows, each workload weighing the
 same. The published workloads alone would take the narrowest knee and sharpness of the grid (scores
 of 0.74 against 0.82), whichever of them is left out of the choice; the simulator, whose knees are

@@ -19,31 +19,29 @@ from matplotlib.figure import Figure
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
-from models_of_scaling.intervals import weighted_quantile
-from models_of_scaling.limit import LimitVerdict, judge, verdict_in_words
+from models_of_scaling.limit import judge, verdict_in_words
+from models_of_scaling.limit_claims import difference_in_words
 from models_of_scaling.measurements import Measurements
-from models_of_scaling.mixture import mixed
-from models_of_scaling.plots.steps_to_target import (
-    MeasuredSteps,
-    SearchPoints,
-    StepsCurve,
-    draw_learning_rates,
-    draw_saving_per_doubling,
-    draw_steps_to_target,
+from models_of_scaling.plots.learning_rates import SearchPoints
+from models_of_scaling.plots.report_figures import (
+    definitions_figure,
+    examples_figure,
+    residuals_figure,
+    saving_figure,
+    search_figure,
+    steps_figure,
 )
-from models_of_scaling.prediction import estimated_steps, predictive_interval
-from models_of_scaling.quantities import Floats
 from models_of_scaling.report_tables import (
+    definition_rows,
+    law_rows,
     measured_rows,
     prediction_rows,
     provenance_rows,
     quantity_rows,
-    score_rows,
 )
+from models_of_scaling.residuals import OUTLIER, batch_size_residuals, noise_of_one
 from models_of_scaling.steps_to_target import trial_outcomes
 from models_of_scaling.targets import Target
-
-_CURVE_POINTS = 60
 
 
 def write_report(
@@ -90,36 +88,31 @@ def report_page(fit: FitRecord, trials_table: pa.Table | None = None) -> str:
         resources.files("models_of_scaling").joinpath("templates/report.html").read_text("utf-8")
     )
     name = fit.workload or Path(fit.source["path"]).name
+    residuals = batch_size_residuals(fit)
     return template.render(
         title=f"How far can the batch size be raised? {name}",
         subtitle=_subtitle(fit),
         verdict=sentences[:plain],
         warnings=sentences[plain:],
         level=f"{100 * fit.level:g} %",
-        steps_figure=_svg(_steps_figure(fit), "Steps to target against batch size"),
+        steps_figure=_svg(steps_figure(fit), "Steps to target against batch size"),
         steps_caption=_steps_caption(fit),
         predictions=prediction_rows(fit),
-        saving_figure=_saving_figure(fit, verdict),
-        saving_caption=(
-            "What doubling the batch size divides the steps by: 2 is perfect scaling, 1 no gain. "
-            "The band is the interval over the fitted laws' replicates."
-        ),
+        definitions_figure=_svg(definitions_figure(fit, verdict), "Definitions of the limit"),
+        definitions=definition_rows(verdict),
+        difference=difference_in_words(verdict.definitions),
+        examples_figure=_svg(examples_figure(fit), "Examples and efficiency"),
+        saving_figure=_svg(saving_figure(fit, verdict), "Steps saved by doubling the batch size"),
+        residuals_figure=_svg(residuals_figure(fit), "Residuals of each batch size"),
+        noise=f"{100 * noise_of_one(fit):.1f} %",
+        outlier=f"{OUTLIER:g}",
+        outliers=[each.in_words() for each in residuals if each.is_outlier],
+        laws=law_rows(fit),
         quantities=quantity_rows(fit),
-        score_names=("weight", "held-out error", "log evidence", "noise"),
-        scores=score_rows(fit),
-        selection_note=(
-            "Laws are weighed by how well they predict larger batch sizes that they were not "
-            "fitted to; predictions average over them by weight. Held-out error: root mean squared "
-            "log error on the next one to three larger ones. Noise: of one study's estimate at one "
-            "batch size."
-        ),
-        search_figure=_search_figure(search) if search is not None else None,
-        search_caption=(
-            "Colour: fewest steps found in the cell over the fewest at that batch size. Grey: no "
-            "trial there reached the target. White: no trial there. The lines show where linear "
-            "and square-root scaling would put the best learning rate."
-        ),
-        measured=measured_rows(fit),
+        search_figure=_svg(search_figure(search), "Steps to target by learning rate")
+        if search is not None
+        else None,
+        measured=measured_rows(fit, residuals),
         provenance=provenance_rows(fit),
     )
 
@@ -135,36 +128,6 @@ def _subtitle(fit: FitRecord) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _curve_range(fit: FitRecord) -> Floats:
-    """Return batch sizes from the smallest fitted to four doublings past all that was measured."""
-    largest = max((*fit.measured.batch_size, *fit.held_out.batch_size))
-    beyond = 4.0 if not fit.held_out.batch_size else 2.0
-    return np.geomspace(fit.smallest_batch_size, beyond * largest, _CURVE_POINTS)
-
-
-def _steps_curve(fit: FitRecord) -> StepsCurve:
-    # The largest fitted batch size is a point of its own, where the line turns dashed.
-    sizes = np.union1d(_curve_range(fit), [float(fit.largest_batch_size)])
-    intervals = [predictive_interval(fit, size, level=fit.level) for size in sizes]
-    return StepsCurve(
-        batch_size=sizes,
-        steps=np.array([estimated_steps(fit, size) for size in sizes]),
-        steps_low=np.array([interval.low for interval in intervals]),
-        steps_high=np.array([interval.high for interval in intervals]),
-    )
-
-
-def measured_steps(fit: FitRecord) -> MeasuredSteps:
-    """Return the fitted and the held-out rows of a record, for a picture."""
-    rows = (fit.measured, fit.held_out)
-    return MeasuredSteps(
-        batch_size=np.array([size for part in rows for size in part.batch_size], dtype=float),
-        steps=np.array([steps for part in rows for steps in part.steps]),
-        reached=np.array([reached for part in rows for reached in part.reached], dtype=bool),
-        held_out=np.array([part is fit.held_out for part in rows for _ in part.steps], dtype=bool),
-    )
-
-
 def write_steps_figure(fit: FitRecord, out: Path) -> None:
     """Write the picture of steps to target alone, for a slide or a paper.
 
@@ -173,21 +136,8 @@ def write_steps_figure(fit: FitRecord, out: Path) -> None:
         out: its ending says the format: svg, pdf or png.
     """
     with whole_file(out) as stream, rc_context({"svg.hashsalt": "steps to target"}):
-        _steps_figure(fit).savefig(stream, format=out.suffix[1:], metadata={"Date": None})
-
-
-def _steps_figure(fit: FitRecord) -> Figure:
-    figure = Figure(figsize=(8.2, 5.0), layout="constrained")
-    critical = fit.critical_batch_size
-    draw_steps_to_target(
-        figure.add_subplot(),
-        measured_steps(fit),
-        _steps_curve(fit),
-        largest_fitted=fit.largest_batch_size,
-        critical_batch_size=(critical.estimate, critical.low, critical.high),
-        level=fit.level,
-    )
-    return figure
+        figure = steps_figure(fit, each_law=False)
+        figure.savefig(stream, format=out.suffix[1:], metadata={"Date": None})
 
 
 def _steps_caption(fit: FitRecord) -> str:
@@ -201,40 +151,6 @@ def _steps_caption(fit: FitRecord) -> str:
         "Points: measured rows. Line: the laws' average. Band: where a new study, tuned with the "
         f"same effort, would land with {100 * fit.level:g} % probability.{arrows}"
     )
-
-
-def _saving_figure(fit: FitRecord, verdict: LimitVerdict) -> Markup:
-    sizes = _curve_range(fit)
-    ends = [_saving_ends(fit, size) for size in sizes]
-    figure = Figure(figsize=(8.2, 3.6), layout="constrained")
-    draw_saving_per_doubling(
-        figure.add_subplot(),
-        StepsCurve(
-            batch_size=sizes,
-            steps=np.array([
-                estimated_steps(fit, size) / estimated_steps(fit, 2 * size) for size in sizes
-            ]),
-            steps_low=np.array([low for low, _ in ends]),
-            steps_high=np.array([high for _, high in ends]),
-        ),
-        largest_measured=fit.largest_batch_size,
-        thresholds=(
-            (verdict.saving, f"still pays: {verdict.saving:g}"),
-            (verdict.stop_saving, f"has stopped paying: {verdict.stop_saving:g}"),
-        ),
-    )
-    return _svg(figure, "Steps saved by doubling the batch size")
-
-
-def _saving_ends(fit: FitRecord, batch_size: float) -> tuple[float, float]:
-    """Return both ends of the interval of S(B) / S(2B) over all laws' replicates."""
-    values, weights = mixed(
-        fit.laws,
-        lambda law: law.replicate_steps(batch_size) / law.replicate_steps(2 * batch_size),
-    )
-    tail = (1 - fit.level) / 2
-    low, high = weighted_quantile(values, weights, (tail, 1 - tail))
-    return float(low), float(high)
 
 
 def _search_points(fit: FitRecord, table: pa.Table | None) -> SearchPoints | None:
@@ -257,12 +173,6 @@ def _search_points(fit: FitRecord, table: pa.Table | None) -> SearchPoints | Non
         ]),
         steps=np.where(outcomes.reached, outcomes.steps, np.inf)[rows],
     )
-
-
-def _search_figure(points: SearchPoints) -> Markup:
-    figure = Figure(figsize=(8.2, 4.4), layout="constrained")
-    draw_learning_rates(figure.add_subplot(), points)
-    return _svg(figure, "Steps to target by learning rate and batch size")
 
 
 def _svg(figure: Figure, name: str) -> Markup:

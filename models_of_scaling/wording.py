@@ -31,10 +31,15 @@ def interval_in_words(interval: Interval) -> str:
 
     Returns:
         Words without a full stop; never a bare number.
+
+    >>> open_end = Interval(estimate=math.inf, low=90, high=math.inf, level=0.9, method="")
+    >>> interval_in_words(open_end)
+    'more than 90 (90 % interval 90 to infinity)'
     """
     level = f"{100 * interval.level:g} %"
     low, high = number_in_words(interval.low), number_in_words(interval.high)
-    if interval.is_bounded:
+    # All mass at one end, as for the critical batch size of a law without a floor, is no bound.
+    if interval.is_bounded or math.isinf(interval.low) or interval.high == 0:
         return f"{number_in_words(interval.estimate)} ({level} interval {low} to {high})"
     if interval.low > 0:
         return f"more than {low} ({level} interval {low} to infinity)"
@@ -49,3 +54,12 @@ def batch_sizes_in_words(sizes: Sequence[int]) -> str:
     if len(words) > 6:
         return ", ".join(words[:6]) + f" and {len(words) - 6} more"
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def law_title(name: str) -> str:
+    """Return a law's name for a table or a picture.
+
+    >>> law_title("p_norm_knee")
+    'p-norm knee'
+    """
+    return name.replace("p_norm", "p-norm").replace("gaussian", "Gaussian").replace("_", " ")

@@ -3,9 +3,15 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from models_of_scaling.commands.picture_file import add_picture_file, check_picture_file
 from models_of_scaling.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models_of_scaling.backtest.scores import Outcome
 
 HELP: Final = "how well published series are predicted"
 
@@ -34,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--replicates", type=int, default=300, metavar="R")
     parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
+    add_picture_file(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 
 
@@ -52,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     from models_of_scaling.backtest.tables import back_test_as_json, score_table
     from models_of_scaling.published.loader import choose_series
 
+    picture_format = check_picture_file(arguments.plot)
     replicates, level = arguments.replicates, arguments.level
     forecasters = check_forecasters(arguments.law)
     if arguments.table is not None and arguments.series:
@@ -60,6 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     series = table_series(arguments.table) if own else choose_series(arguments.series)
     outcomes = back_test(series, forecasters=forecasters, replicates=replicates, level=level)
     summary_of_all = scores(outcomes)
+    if arguments.plot is not None:
+        _draw(arguments.plot, outcomes, level, picture_format)
     if arguments.json:
         answer = back_test_as_json(
             series, outcomes, summary_of_all, replicates=replicates, level=level
@@ -72,3 +82,19 @@ def run(arguments: argparse.Namespace) -> None:
         "long and wide enough to hold a batch size out.\n"
     )
     print(score_table(summary_of_all, level=level))
+    if arguments.plot is not None:
+        print(f"Written: {arguments.plot}")
+
+
+def _draw(path: Path, outcomes: "Sequence[Outcome]", level: float, picture_format: str) -> None:
+    from models_of_scaling.atomic_write import whole_file
+    from models_of_scaling.plots.back_test import back_test_picture
+
+    if all(outcome.error is None for outcome in outcomes):
+        raise InputError(
+            f"--plot {path}: no batch size that reached its target could be held out, so there is "
+            "nothing to draw"
+        )
+    picture = back_test_picture(outcomes, level=level, picture_format=picture_format)
+    with whole_file(path) as stream:
+        stream.write(picture)

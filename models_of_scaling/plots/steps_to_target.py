@@ -5,20 +5,29 @@ that never reached the target are open markers with an arrow up. Colours are tho
 2008, which colour-blind readers tell apart.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from models_of_scaling.wording import number_in_words
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+SKY, PURPLE = "#56B4E9", "#CC79A7"
+# Colour and dashes of each law's own curve: told apart in grey too.
+_LAW_STYLES: Final = (
+    (ORANGE, (0, (6, 2))), (PURPLE, (0, (2, 1))), (SKY, (0, (6, 1, 1, 1))),
+    (GREEN, (0, (1, 1))), (VERMILION, (0, (8, 3))), ("black", (0, (3, 1, 1, 1, 1, 1))),
+)  # fmt: skip
+# A curve is shown so many times above and below what was measured.
+_FARTHEST: Final = 30.0
 BATCH_SIZE_LABEL = "batch size (examples)"
 
 
@@ -48,40 +57,63 @@ class StepsCurve:
         steps: predicted steps to target.
         steps_low: lower end of the interval.
         steps_high: upper end.
+        laws: each law's own steps by the name to show, where the curve is their average.
     """
 
     batch_size: Floats
     steps: Floats
     steps_low: Floats
     steps_high: Floats
+    laws: Mapping[str, Floats] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchPoints:
-    """The trials of a search; every field has shape (N,).
+def batch_size_axis(ax: Axes, batch_sizes: Floats) -> None:
+    """Make x a log2 axis of batch sizes with at most eight labels, or they run into one another.
 
-    Attributes:
-        batch_size: examples per step.
-        learning_rate: the effective one, learning rate / (1 - momentum).
-        steps: steps to target; inf where it was not reached.
+    Args:
+        ax: whose x axis it is.
+        batch_sizes: the range to show.
     """
-
-    batch_size: Floats
-    learning_rate: Floats
-    steps: Floats
-
-
-def _batch_size_axis(ax: Axes, batch_sizes: Floats) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xlabel(BATCH_SIZE_LABEL)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     ax.xaxis.set_minor_locator(NullLocator())
     doublings = np.log2(batch_sizes.max() / batch_sizes.min())
-    # At most eight labels, or they run into one another.
     every = max(1, int(np.ceil((doublings + 1) / 8)))
     first = int(np.ceil(np.log2(batch_sizes.min()) - 1e-9))
     last = int(np.floor(np.log2(batch_sizes.max()) + 1e-9))
     ax.set_xticks([2.0**power for power in range(first, last + 1, every)])
+
+
+def log_axis_in_numbers(ax: Axes, limits: tuple[float, float]) -> None:
+    """Make y a log axis whose ticks are plain numbers, at least two of them.
+
+    Args:
+        ax: whose y axis it is.
+        limits: of the axis.
+    """
+    ax.set_yscale("log")
+    ax.set_ylim(*limits)
+    decades = np.log10(limits[1] / limits[0])
+    # The fewer decades, the more ticks within each, or the axis has no number to read.
+    within = (1,) if decades > 4 else (1, 3) if decades > 2.5 else (1, 2, 5)
+    ax.yaxis.set_major_locator(LogLocator(subs=within))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_in_words(value)))
+
+
+def limits_around(measured: Floats, curve: Floats) -> tuple[float, float]:
+    """Return the limits of a log axis that shows all rows and the curve, if it is near enough.
+
+    Args:
+        measured: the rows' values.
+        curve: the law's; a law with an upturn goes beyond all numbers, and is cut off.
+    """
+    low, high = float(measured.min()), float(measured.max())
+    return (
+        0.6 * max(min(low, float(curve.min())), low / _FARTHEST),
+        1.6 * min(max(high, float(curve.max())), high * _FARTHEST),
+    )
 
 
 def draw_steps_to_target(
@@ -98,11 +130,12 @@ def draw_steps_to_target(
     Args:
         ax: to draw on.
         measured: the rows; those held out from the fit are drawn as diamonds.
-        curve: the law, over the range to be shown.
+        curve: the law, over the range to be shown; with several laws the legend stands below.
         largest_fitted: largest batch size the fit saw; beyond it the law is dashed.
         critical_batch_size: estimate, low and high, drawn as a band where it is inside the range.
         level: of the intervals.
     """
+    what = "laws' average" if curve.laws else "law"
     inside = curve.batch_size <= largest_fitted * (1 + 1e-9)
     beyond = curve.batch_size >= largest_fitted * (1 - 1e-9)
     ax.fill_between(
@@ -114,15 +147,17 @@ def draw_steps_to_target(
         linewidth=0,
         label=f"{level:.0%} interval",
     )
-    ax.plot(curve.batch_size[inside], curve.steps[inside], color=BLUE, label="law, fitted")
+    ax.plot(curve.batch_size[inside], curve.steps[inside], color=BLUE, label=f"{what}, fitted")
     if beyond.sum() > 1:
         ax.plot(
             curve.batch_size[beyond],
             curve.steps[beyond],
             color=BLUE,
             linestyle="--",
-            label="law, extrapolated",
+            label=f"{what}, extrapolated",
         )
+    for (name, steps), (colour, dashes) in zip(curve.laws.items(), _LAW_STYLES, strict=False):
+        ax.plot(curve.batch_size, steps, color=colour, linestyle=dashes, linewidth=1.2, label=name)
     _draw_perfect_scaling(ax, curve)
     _draw_rows(ax, measured)
     low_x, high_x = curve.batch_size[0], curve.batch_size[-1]
@@ -130,14 +165,48 @@ def draw_steps_to_target(
         estimate, low, high = critical_batch_size
         ax.axvline(estimate, color=GREEN, linewidth=1, label="critical batch size")
         ax.axvspan(max(low, low_x), min(high, high_x), color=GREEN, alpha=0.10, linewidth=0)
-    _batch_size_axis(ax, curve.batch_size)
+    batch_size_axis(ax, curve.batch_size)
     ax.set_xlim(low_x / 1.1, high_x * 1.1)
-    ax.set_yscale("log")
     ax.set_ylabel("steps to target (optimizer steps)")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    seen = measured.steps
-    ax.set_ylim(0.6 * min(seen.min(), curve.steps.min()), 1.6 * max(seen.max(), curve.steps.max()))
-    ax.legend(frameon=False, fontsize="small")
+    log_axis_in_numbers(ax, limits_around(measured.steps, curve.steps))
+    if curve.laws:
+        legend_below(ax)
+    else:
+        ax.legend(frameon=False, fontsize="small")
+
+
+def legend_below(ax: Axes, *, columns: int = 2) -> None:
+    """Put the legend under the axes, where no curve runs through it.
+
+    Args:
+        ax: with labelled artists.
+        columns: of the legend.
+    """
+    ax.legend(
+        frameon=False,
+        fontsize="small",
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+        ncols=columns,
+    )
+
+
+def legend_above(ax: Axes, *, columns: int = 5) -> None:
+    """Put the legend over the axes, to the right.
+
+    Args:
+        ax: with labelled artists.
+        columns: of the legend.
+    """
+    ax.legend(
+        frameon=False,
+        fontsize="small",
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.2,
+        columnspacing=1.4,
+        ncols=columns,
+    )
 
 
 def _draw_perfect_scaling(ax: Axes, curve: StepsCurve) -> None:
@@ -216,88 +285,8 @@ def draw_saving_per_doubling(
     for (value, name), colour in zip(thresholds, (ORANGE, VERMILION, GREEN), strict=False):
         ax.axhline(value, color=colour, linewidth=1, linestyle="--", label=name)
     ax.axvline(largest_measured, color="black", linewidth=0.8, label="largest batch in the fit")
-    _batch_size_axis(ax, curve.batch_size)
+    batch_size_axis(ax, curve.batch_size)
     ax.set_xlim(curve.batch_size[0] / 1.1, curve.batch_size[-1] * 1.1)
     ax.set_ylim(0.95, max(2.1, float(np.nanmax(curve.steps_high)) * 1.02))
     ax.set_ylabel("steps at B / steps at 2B")
-    ax.legend(frameon=True, framealpha=0.9, edgecolor="none", fontsize="small", loc="lower left")
-
-
-def draw_learning_rates(ax: Axes, points: SearchPoints, *, num_bins: int = 14) -> None:
-    """Draw a heat map of what each learning rate cost at each batch size.
-
-    A cell's colour is the fewest steps found in it over the fewest at that batch size; cells where
-    no trial reached the target are grey, cells without a trial white. The best trial of each batch
-    size is ringed, and two lines show linear and square-root scaling from the middle batch size.
-
-    Args:
-        ax: to draw on.
-        points: the trials; at least one must have reached the target.
-        num_bins: learning-rate bins, equal on a log scale.
-    """
-    sizes = np.unique(points.batch_size)
-    edges = np.geomspace(
-        points.learning_rate.min() * 0.999, points.learning_rate.max() * 1.001, num_bins + 1
-    )
-    column = np.searchsorted(sizes, points.batch_size)
-    row = np.clip(np.searchsorted(edges, points.learning_rate) - 1, 0, num_bins - 1)
-    fewest = np.full((num_bins, len(sizes)), np.inf)
-    np.minimum.at(fewest, (row, column), points.steps)
-    tried = np.zeros_like(fewest, dtype=bool)
-    tried[row, column] = True
-    best = fewest.min(axis=0)
-    with np.errstate(invalid="ignore"):  # no trial reached: inf / inf is painted grey below
-        ratio = np.where(np.isfinite(fewest), fewest / best, np.nan)
-    x_edges = np.arange(len(sizes) + 1) - 0.5
-    ax.pcolormesh(
-        x_edges,
-        edges,
-        np.ma.masked_where(~(tried & ~np.isfinite(ratio)), np.ones_like(ratio)),
-        cmap="Greys",
-        vmin=0,
-        vmax=4,
-    )
-    norm = LogNorm(vmin=1, vmax=16, clip=True)
-    ax.pcolormesh(x_edges, edges, np.ma.masked_invalid(ratio), cmap="viridis_r", norm=norm)
-    colour_bar = ax.figure.colorbar(
-        ScalarMappable(norm=norm, cmap="viridis_r"),
-        ax=ax,
-        label="steps / fewest at this batch size",
-    )
-    colour_bar.set_ticks([1, 2, 4, 8, 16], labels=["1", "2", "4", "8", "16 or more"])
-    _draw_best_learning_rates(ax, points, sizes)
-    ax.set_yscale("log")
-    ax.set_ylim(edges[0], edges[-1])
-    every = max(1, int(np.ceil(len(sizes) / 8)))
-    ax.set_xticks(
-        np.arange(len(sizes))[::every], labels=[f"{size:,.0f}" for size in sizes[::every]]
-    )
-    ax.set_xlabel(BATCH_SIZE_LABEL)
-    ax.set_ylabel("learning rate / (1 - momentum)")
-
-
-def _draw_best_learning_rates(ax: Axes, points: SearchPoints, sizes: Floats) -> None:
-    at, best_rate = [], []
-    for index, size in enumerate(sizes):
-        rows = np.flatnonzero((points.batch_size == size) & np.isfinite(points.steps))
-        if len(rows):
-            at.append(index)
-            best_rate.append(points.learning_rate[rows[np.argmin(points.steps[rows])]])
-    if not at:
-        return
-    ax.plot(
-        at, best_rate, linestyle="none", marker="o", markerfacecolor="none",
-        markeredgecolor=VERMILION, markeredgewidth=1.6, label="best trial",
-    )  # fmt: skip
-    middle = at[len(at) // 2]
-    anchor = best_rate[len(at) // 2]
-    for power, style, name in ((1.0, "-", "linear"), (0.5, "--", "square root")):
-        ax.plot(
-            at,
-            [anchor * (sizes[index] / sizes[middle]) ** power for index in at],
-            color="black",
-            linestyle=style,
-            linewidth=1,
-            label=f"{name} scaling",
-        )
-    ax.legend(frameon=True, framealpha=0.8, fontsize="small", loc="upper left")
+    legend_above(ax)

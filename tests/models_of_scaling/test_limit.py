@@ -1,12 +1,16 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 
+from models_of_scaling.curves import Curves
 from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import Hyperbola
+from models_of_scaling.laws import LAW_NAMES, Hyperbola, KneeWithUpturn
 from models_of_scaling.limit import judge, verdict_as_json, verdict_in_words
+from models_of_scaling.limit_claims import differ_by, difference_in_words, fastest_batch_sizes
 from models_of_scaling.prediction import predict
 
 LAW = Hyperbola(min_steps=100, critical_batch_size=300)
@@ -113,3 +117,148 @@ def test_intervals_widen_with_the_level_and_with_the_distance(perfect_scaling):
     wide = predict(perfect_scaling, [128], level=0.99)[0]
     assert wide.steps.high / wide.steps.low > near.steps.high / near.steps.low
     assert far.steps.high / far.steps.low > 1.5 * near.steps.high / near.steps.low
+
+
+def test_the_overhead_is_counted_from_the_smallest_batch_size_fitted(fit):
+    claim = judge(fit).with_overhead
+    # 1 + B / 300 = 1.2 (1 + 8 / 300); between points of the grid the answer is off by up to 0.1 %.
+    assert claim.batch_size.estimate == pytest.approx(0.2 * 300 + 1.2 * 8, rel=1e-3)
+    assert "smallest one fitted (8)" in claim.meaning and "Zhang et al. 2024" in claim.source
+
+
+def test_the_definitions_stand_side_by_side_and_one_line_says_by_how_much_they_differ(fit):
+    verdict = judge(fit)
+    names = [claim.name for claim in verdict.definitions]
+    assert len(names) == len(set(names)) == 4
+    assert all(claim.source and claim.batch_size.is_bounded for claim in verdict.definitions)
+    words = verdict_in_words(verdict)
+    for name in ("20 %-overhead batch size (Zhang et al. 2024)", "McCandlish et al. 2018"):
+        assert name in words
+    # The largest over the smallest: 4.5 * 300 over 69.6, that of Zhang et al.
+    assert "differ by up to 19x, from 70 (20 %-overhead batch size) to 1,350" in words
+    content = verdict_as_json(verdict)
+    assert content["definitions"] == names
+    assert content["definitions_differ_by"] == pytest.approx(1350 / 69.6, rel=2e-3)
+    assert content["with_overhead"]["batch_size"]["level"] == 0.9
+
+
+def test_a_definition_that_the_rows_do_not_place_is_not_compared(perfect_scaling, fit):
+    assert differ_by(judge(perfect_scaling).definitions) is None
+    assert "place fewer than two" in verdict_in_words(judge(perfect_scaling))
+    known = judge(fit).definitions
+    opened = dataclasses.replace(
+        known[3], batch_size=dataclasses.replace(known[3].batch_size, high=np.inf)
+    )
+    assert differ_by([*known[:3], opened]) == pytest.approx(300 / 69.6, rel=2e-3)
+    assert "the 3 that the rows place differ by up to 4.3" in difference_in_words([
+        *known[:3],
+        opened,
+    ])
+
+
+@pytest.mark.parametrize("law", LAW_NAMES)
+def test_every_law_alone_gives_a_verdict_in_words_and_in_strict_json(simulated, law):
+    rng = np.random.default_rng(5)
+    rows = simulated.measurements(*simulated.noisy_rows(LAW, SIZES, rng))
+    verdict = judge(fit_laws(rows, FitChoice(laws=(law,), replicates=100)))
+    words = verdict_in_words(verdict)
+    assert "nan" not in words and "more than infinity" not in words and "less than 0" not in words
+    content = json.loads(json.dumps(verdict_as_json(verdict), allow_nan=False))
+    # Each law bends as the planted hyperbola does where there are rows, whatever it does beyond.
+    assert verdict.pays_up_to.batch_size.holds(100)
+    assert 69.6 / 1.5 < content["with_overhead"]["batch_size"]["estimate"] < 69.6 * 1.5
+    assert verdict.has_floor == (law != "smoothly_broken_power")
+    assert (verdict.upturn is not None) == (law == "knee_with_upturn")
+
+
+def test_a_law_without_a_floor_has_no_critical_batch_size_and_says_why(simulated):
+    choice = FitChoice(laws=("smoothly_broken_power",), replicates=300)
+    rows = simulated.measurements(SIZES, LAW.steps_to_target(SIZES))
+    verdict = judge(fit_laws(rows, choice))
+    words = verdict_in_words(verdict)
+    assert "is infinite by definition" in words and "has no floor" in words
+    assert "fewest steps that any batch size can need" not in words
+    assert verdict_as_json(verdict)["critical_batch_size"]["batch_size"]["low"] is None
+    assert "critical batch size" not in [claim.name for claim in verdict.definitions]
+
+
+UPTURN = KneeWithUpturn(min_steps=100, critical_batch_size=300, turning_batch_size=4000)
+
+
+def test_where_steps_rise_again_the_fastest_batch_size_is_a_claim(simulated):
+    sizes = 2 ** np.arange(3, 14)  # to 8,192; the fewest steps are at 956
+    rng = np.random.default_rng(2)
+    rows = simulated.measurements(*simulated.noisy_rows(UPTURN, sizes, rng))
+    verdict = judge(fit_laws(rows, FitChoice(laws=("knee_with_upturn",))))
+    upturn = verdict.upturn
+    assert upturn.fastest.batch_size.holds(UPTURN.fastest_batch_size)
+    assert upturn.fastest.batch_size.high < 1.5 * upturn.fastest.batch_size.low
+    assert upturn.fewest_steps.holds(float(UPTURN.steps_to_target(UPTURN.fastest_batch_size)))
+    words = verdict_in_words(verdict)
+    assert "By the law whose steps rise again (weight 100 %), they are fewest" in words
+    assert "those of the hyperbola without its rise" in words
+    assert verdict.definitions[-1].name == "fastest batch size"
+
+
+def test_a_rise_that_the_rows_do_not_show_leaves_the_fastest_batch_size_open(simulated):
+    rows = simulated.measurements(
+        *simulated.noisy_rows(LAW, SIZES[SIZES <= 256], np.random.default_rng(0))
+    )
+    upturn = judge(fit_laws(rows, FitChoice(laws=("knee_with_upturn",)))).upturn
+    assert upturn.fastest.batch_size.high == np.inf
+    assert upturn.fewest_steps.low == 0
+    assert upturn.fastest.batch_size.low > 128
+
+
+def test_the_fastest_batch_size_of_many_curves_is_where_each_has_its_fewest_steps():
+    columns = {
+        "min_steps": np.array([100.0, 20.0, 7.0]),
+        "critical_batch_size": np.array([300.0, 1e-3, 1e9]),
+        "turning_batch_size": np.array([4000.0, 50.0, 1e4]),
+    }
+    fastest = fastest_batch_sizes(Curves(columns=columns))
+    for at, found in enumerate(fastest):
+        law = KneeWithUpturn(**{name: float(values[at]) for name, values in columns.items()})
+        lowest = minimize_scalar(
+            lambda log_size, law=law: np.log(law.steps_to_target(np.exp(log_size))),
+            bounds=(np.log(found) - 3, np.log(found) + 3),
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        # A search for a minimum is exact to the square root of the rounding error, no further.
+        assert np.log(found) == pytest.approx(lowest.x, abs=1e-5)
+    # For one curve the law has the same in closed form.
+    assert fastest[0] == pytest.approx(UPTURN.fastest_batch_size, rel=1e-12)
+
+
+def test_batch_sizes_that_never_reached_the_target_do_not_stop_the_verdict(simulated):
+    sizes = 2 ** np.arange(3, 14)
+    steps = np.where(sizes > 2048, 5000.0, LAW.steps_to_target(sizes))
+    rows = simulated.measurements(sizes, steps, cap=4999)  # 4,096 and 8,192 never did
+    assert (~rows.reached).sum() == 2
+    for laws in ((), *((name,) for name in LAW_NAMES)):
+        verdict = judge(fit_laws(rows, FitChoice(laws=laws, replicates=60)))
+        assert "nan" not in verdict_in_words(verdict)
+        assert any("No row reached the target" in sentence for sentence in verdict.advice)
+        json.dumps(verdict_as_json(verdict), allow_nan=False)
+
+
+def test_the_floor_has_the_level_that_was_asked_for(fit):
+    assert judge(fit, level=0.5).min_steps.level == 0.5
+    assert judge(fit).min_steps == fit.min_steps
+
+
+def test_rows_that_start_beyond_perfect_scaling_make_the_overhead_too_lenient(simulated):
+    sizes = SIZES[SIZES >= 32]  # doubling 32 divides the steps by 1.81
+    verdict = judge(
+        fit_laws(simulated.measurements(sizes, LAW.steps_to_target(sizes)), FitChoice())
+    )
+    assert any("smaller than stated here" in note for note in verdict.notes)
+
+
+def test_a_badly_tuned_batch_size_is_named_in_the_verdict_and_no_other(simulated):
+    batch_size, steps = simulated.noisy_rows(LAW, SIZES, np.random.default_rng(1))
+    steps = np.where(batch_size == 128, 1.5 * steps, steps)
+    verdict = judge(fit_laws(simulated.measurements(batch_size, steps), FitChoice()))
+    named = [note for note in verdict.notes if "badly tuned" in note]
+    assert len(named) == 1 and named[0].startswith("Batch size 128 needed")

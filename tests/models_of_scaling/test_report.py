@@ -1,5 +1,6 @@
 """The page: whole, self-contained, and it shows what the fit record says."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -8,7 +9,15 @@ import pytest
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice, fit_laws
+from models_of_scaling.laws import LAW_NAMES
 from models_of_scaling.limit import judge
+from models_of_scaling.limit_claims import difference_in_words
+from models_of_scaling.plots.report_figures import (
+    definitions_figure,
+    examples_figure,
+    residuals_figure,
+    steps_figure,
+)
 from models_of_scaling.report import report_page, write_report, write_steps_figure
 from models_of_scaling.study_source import TableChoice, read_measurements
 from models_of_scaling.wording import number_in_words
@@ -78,14 +87,100 @@ def test_the_page_shows_the_verdict_and_the_held_out_batch_sizes(page, fit):
     assert "1 rows did not reach the target" in page
 
 
+def test_the_definitions_stand_in_one_table_with_their_sources_and_how_far_they_differ(page, fit):
+    verdict = judge(fit)
+    table = page[page.index("The limit, by each definition") :]
+    table = table[table.index("<table>") : table.index("</table>")]
+    names = re.findall(r'<td class="text name">([^<]+)</td><td>([^<]+)</td>', table)
+    assert names == [
+        (claim.name, number_in_words(claim.batch_size.estimate)) for claim in verdict.definitions
+    ]
+    assert "arXiv:2410.21676" in table and "arXiv:1812.06162" in table
+    assert difference_in_words(verdict.definitions) in page
+
+
+def test_every_law_has_its_weight_its_own_curve_and_its_parameters(page, fit):
+    (ax,) = steps_figure(fit).axes
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    for law in fit.laws:
+        weight = f"{100 * law.weight:.0f} %"
+        title = law.name.replace("_", " ").replace("p norm", "p-norm")
+        assert f"{title}, weight {weight}" in labels
+        assert re.search(rf"<td>{title}( \(named\))?</td><td>{weight}</td>", page)
+    own = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
+    first = fit.laws[0]
+    at = steps_figure(fit, each_law=False).axes[0].get_lines()  # the average, in two parts
+    assert not any("weight" in line.get_label() for line in at)
+    smallest = np.median(first.replicate_steps(fit.smallest_batch_size))
+    assert own[f"hyperbola, weight {100 * first.weight:.0f} %"][0] == pytest.approx(smallest)
+    assert "<td>sharpness</td>" in page.replace(' class="text"', "")
+
+
+def test_examples_and_efficiency_are_the_steps_times_the_batch_size(fit):
+    examples, efficiency = examples_figure(fit).axes
+    steps = steps_figure(fit, each_law=False).axes[0]
+    (line,) = [line for line in steps.get_lines() if line.get_label() == "law, fitted"]
+    (product,) = [line for line in examples.get_lines() if line.get_label() == "fitted"]
+    np.testing.assert_allclose(product.get_ydata(), line.get_xdata() * line.get_ydata())
+    (share,) = [line for line in efficiency.get_lines() if line.get_label() == "fitted"]
+    assert share.get_ydata()[0] == 1.0
+    # Medians over draws of a ratio and of its parts differ a little.
+    np.testing.assert_allclose(
+        share.get_ydata(), product.get_ydata()[0] / product.get_ydata(), rtol=0.03
+    )
+
+
+def test_a_badly_tuned_batch_size_is_marked_in_the_picture_the_text_and_the_table(fit):
+    rows = fit.measured
+    worse = [1.6 if size == 64 else 1.0 for size in rows.batch_size]
+    changed = dataclasses.replace(
+        fit,
+        measured=dataclasses.replace(
+            rows,
+            **{
+                name: tuple(a * b for a, b in zip(getattr(rows, name), worse, strict=True))
+                for name in ("steps", "steps_low", "steps_high")
+            },
+        ),
+    )
+    assert "outlier" not in report_page(fit)
+    page = report_page(changed)
+    assert re.search(r"<strong>Outlier.</strong> Batch size 64 needed \d+ % more steps", page)
+    assert len(re.findall(r"<td>\+[\d.]+ outlier</td>", page)) == 1
+    (ax,) = residuals_figure(changed).axes
+    assert [text.get_text()[:4] for text in ax.texts if text.get_text()] == ["64: "]
+
+
+@pytest.mark.parametrize("law", LAW_NAMES)
+def test_every_law_alone_makes_a_whole_page(fit, tmp_path, law):
+    path = tmp_path / "steps.csv"
+    lines = [
+        f"{size},{steps},{reached}"
+        for size, steps, reached in zip(
+            fit.measured.batch_size, fit.measured.steps, fit.measured.reached, strict=True
+        )
+    ]
+    path.write_text("batch_size,steps,reached\n" + "\n".join(lines) + "\n4096,900,false\n")
+    choice = FitChoice(laws=(law,), replicates=60)
+    alone = fit_laws(read_measurements(path, TableChoice()), choice)
+    tags = Tags()
+    page = report_page(alone)
+    tags.feed(page)
+    assert tags.open == []
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page)
+    assert not any("nan" in cell.split() for cell in cells)
+    assert ("infinite by definition" in page) == (law == "smoothly_broken_power")
+    assert ("fastest batch size" in page) == (law == "knee_with_upturn")
+    names = [label.get_text() for label in definitions_figure(alone, judge(alone)).axes[0].texts]
+    assert len(names) == len(judge(alone).definitions)
+
+
 def test_the_page_names_its_source_by_digest(page, fit):
     assert fit.source["sha256"] in page
     assert fit.provenance["commit"] in page
 
 
 def test_a_hostile_workload_name_is_text_and_not_markup(fit):
-    import dataclasses
-
     page = report_page(dataclasses.replace(fit, workload="<script>alert(1)</script>"))
     assert "<script>" not in page
 
