@@ -3,8 +3,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models_of_scaling.laws import Hyperbola, PNormKnee, PowerWithFloor
-from models_of_scaling.quantities import batch_size_where_doubling_saves
+from models_of_scaling.laws import (
+    AVERAGED_LAWS,
+    LAW_NAMES,
+    LAWS,
+    Hyperbola,
+    KneeWithUpturn,
+    PNormKnee,
+    PowerWithFloor,
+    SmoothlyBrokenPower,
+)
+from models_of_scaling.quantities import (
+    batch_size_where_doubling_saves,
+    batch_size_with_overhead,
+    fall_over_floor,
+)
 
 positive = st.floats(1.0, 1e6)
 exponents = st.floats(0.3, 2.0)
@@ -146,3 +159,158 @@ def test_a_p_norm_knee_refuses_a_sharpness_that_is_not_positive_and_finite(bad):
 def test_a_saving_of_one_is_refused():
     with pytest.raises(ValueError, match="saving 1"):
         batch_size_where_doubling_saves(1.0, critical_batch_size=1.0, exponent=1.0)
+
+
+broken_powers = st.builds(
+    SmoothlyBrokenPower,
+    corner_steps=positive,
+    corner_batch_size=positive,
+    exponent=st.floats(0.8, 1.5),
+    second_exponent=st.floats(0.01, 0.3),
+    sharpness=st.floats(0.7, 10.0),
+)
+upturns = st.builds(
+    KneeWithUpturn,
+    min_steps=positive,
+    critical_batch_size=positive,
+    turning_batch_size=st.floats(1.0, 1e8),
+)
+
+
+def log_slope(law, batch_size):
+    """d log S / d log B by a central difference."""
+    ends = law.steps_to_target(batch_size * np.exp([-1e-4, 1e-4]))
+    return float(np.diff(np.log(ends))[0] / 2e-4)
+
+
+@given(law=broken_powers)
+def test_a_broken_power_has_its_two_slopes_far_from_its_corner_and_their_norm_at_it(law):
+    # exp(-40) of the other power law is left, to the q
+    far = np.exp(40 / law.sharpness / (law.exponent - law.second_exponent))
+    # rounding of log S, about 50, over the step of 2e-4
+    assert log_slope(law, law.corner_batch_size / far) == pytest.approx(-law.exponent, abs=1e-9)
+    assert log_slope(law, law.corner_batch_size * far) == pytest.approx(
+        -law.second_exponent, abs=1e-9
+    )
+    np.testing.assert_allclose(
+        law.steps_to_target(law.corner_batch_size),
+        law.corner_steps * 2 ** (1 / law.sharpness),
+        rtol=1e-12,
+    )
+
+
+@given(law=broken_powers)
+def test_steps_of_a_broken_power_fall_for_ever(law):
+    assert (np.diff(law.steps_to_target(BATCH_SIZES)) < 0).all()
+
+
+@given(
+    min_steps=positive, critical_batch_size=positive, sharpness=st.floats(0.5, 10.0)
+)  # fmt: skip
+def test_a_broken_power_without_a_second_slope_is_the_p_norm_knee_with_its_corner_as_floor(
+    min_steps, critical_batch_size, sharpness
+):
+    knee = PNormKnee(
+        min_steps=min_steps, critical_batch_size=critical_batch_size, sharpness=sharpness
+    )
+    broken = SmoothlyBrokenPower(
+        corner_steps=min_steps,
+        corner_batch_size=knee.min_examples / min_steps,
+        exponent=1.0,
+        second_exponent=1e-13,
+        sharpness=sharpness,
+    )
+    # beta x is 1e-13 * 30; sums in logs of 30 lose another digit
+    np.testing.assert_allclose(
+        broken.steps_to_target(BATCH_SIZES), knee.steps_to_target(BATCH_SIZES), rtol=1e-11
+    )
+
+
+def test_a_second_slope_as_steep_as_the_first_is_refused():
+    with pytest.raises(ValueError, match="second_exponent 1 must be less than exponent 1"):
+        SmoothlyBrokenPower(
+            corner_steps=1, corner_batch_size=1, exponent=1, second_exponent=1, sharpness=1
+        )
+
+
+@given(law=upturns)
+def test_no_batch_size_needs_fewer_steps_than_the_fastest_one_of_an_upturn(law):
+    fastest = law.fastest_batch_size
+    around = fastest * np.exp(np.linspace(-3, 3, 201))
+    with np.errstate(over="ignore"):
+        assert (law.steps_to_target(around) >= law.steps_to_target(fastest) * (1 - 1e-12)).all()
+    # sqrt(B^2 / 4 + ...) - B / 2 loses up to 4 digits where B_crit is 1e6 times B_turn
+    assert log_slope(law, fastest) == pytest.approx(0.0, abs=1e-6)
+
+
+@given(law=upturns)
+def test_at_its_turning_batch_size_an_upturn_is_e_times_its_hyperbola(law):
+    hyperbola = Hyperbola(
+        min_steps=law.min_steps, critical_batch_size=law.critical_batch_size
+    ).steps_to_target(law.turning_batch_size)
+    got = law.steps_to_target(law.turning_batch_size)
+    np.testing.assert_allclose(got, np.e * hyperbola, rtol=1e-12)
+
+
+@given(min_steps=positive, critical_batch_size=positive)
+def test_an_upturn_infinitely_far_out_is_none(min_steps, critical_batch_size):
+    ends = {"min_steps": min_steps, "critical_batch_size": critical_batch_size}
+    np.testing.assert_allclose(
+        KneeWithUpturn(**ends, turning_batch_size=1e20).steps_to_target(BATCH_SIZES),
+        Hyperbola(**ends).steps_to_target(BATCH_SIZES),
+        rtol=1e-12,  # 2^20 / 1e20 is 1e-14
+    )
+
+
+@given(critical_batch_size=positive, sharpness=sharpnesses, exponent=exponents)
+def test_far_below_and_far_beyond_its_knee_a_law_is_its_falling_part_and_its_floor(
+    critical_batch_size, sharpness, exponent
+):
+    power = PowerWithFloor(
+        min_steps=10.0, critical_batch_size=critical_batch_size, exponent=exponent
+    )
+    knee = PNormKnee(min_steps=10.0, critical_batch_size=critical_batch_size, sharpness=sharpness)
+    for law, slope in ((power, exponent), (knee, 1.0)):
+        # Both are (B_crit / B)^slope apart, to the q: at e^-100 nothing is left of the smaller.
+        far = np.exp(min(100 / slope / min(sharpness, 1.0), 300))
+        assert log_slope(law, critical_batch_size / far) == pytest.approx(-slope, abs=1e-9)
+        np.testing.assert_allclose(law.steps_to_target(critical_batch_size * far), 10.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "saves_1_6", "saves_1_1", "overhead", "corner"),
+    [(1.0, 0.33, 4.5, 0.2, 1.0), (2.0, 0.83, 3.2, 1.15, 1.73)],
+)
+def test_the_definitions_differ_as_the_table_in_quantities_says(
+    sharpness, saves_1_6, saves_1_1, overhead, corner
+):
+    """Batch sizes in units of B_crit, for the hyperbola and for the p-norm knee with q = 2."""
+    knee = {"critical_batch_size": 1.0, "sharpness": sharpness}
+    assert round(float(batch_size_where_doubling_saves(1.6, **knee)), 2) == saves_1_6
+    assert round(float(batch_size_where_doubling_saves(1.1, **knee)), 1) == saves_1_1
+    assert round(float(batch_size_with_overhead(0.2, **knee)), 2) == overhead
+    # y is (K / B) to the first power here, so at B = 1 it is the corner.
+    assert round(float(fall_over_floor(1.0, **knee)), 2) == corner
+
+
+@pytest.mark.parametrize("overhead", [0.0, -0.2])
+def test_an_overhead_of_nothing_is_refused(overhead):
+    with pytest.raises(ValueError, match="overhead"):
+        batch_size_with_overhead(overhead, critical_batch_size=1.0)
+
+
+def test_every_law_but_the_process_is_a_class_of_its_own_name():
+    assert set(LAWS) == set(LAW_NAMES) - {"gaussian_process"}
+    assert all(law.name == name for name, law in LAWS.items())
+    assert set(AVERAGED_LAWS) <= set(LAWS)
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_every_parameter_of_every_law_must_be_positive_and_finite(law):
+    good = dict.fromkeys(law.parameter_names(), 1.0)
+    good |= {"second_exponent": 0.5} if "second_exponent" in good else {}
+    law(**good)
+    for name in good:
+        for bad in (0.0, -1.0, np.nan, np.inf):
+            with pytest.raises(ValueError, match=name):
+                law(**{**good, name: bad})

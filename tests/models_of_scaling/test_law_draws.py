@@ -1,0 +1,108 @@
+"""Draws of any law: the same whether read as log parameters or as natural ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from models_of_scaling.curves import Curves
+from models_of_scaling.law_draws import draw_law, family_of, kernel_about
+from models_of_scaling.laws import LAW_NAMES
+from models_of_scaling.noise import NoiseKnowledge
+from models_of_scaling.study_rows import CellMeans
+
+X_C = np.log(2.0) * np.arange(-4, 5)
+REFERENCE = 256.0
+
+
+def cells(log_steps_C, *, reached_C=None):
+    count = len(log_steps_C)
+    return CellMeans(
+        x_C=X_C[:count],
+        log_steps_C=np.asarray(log_steps_C),
+        information_C=np.ones(count),
+        reached_C=np.ones(count, dtype=bool) if reached_C is None else reached_C,
+        spread_C=np.zeros(count),
+        width_C=np.zeros(count),
+        group_variance_C=np.zeros(count),
+    )
+
+
+def point_of(name):
+    family = family_of(name)
+    theta_P = family.theta_of_shape(family.prior_mean_K[None], float(X_C[-1]))[0]
+    theta_P[:2] += np.log(500.0)
+    return family, theta_P
+
+
+def drawn(name, *, seed=0, count=300, reached_C=None):
+    family, theta_P = point_of(name)
+    noise_C = 0.03 * np.random.default_rng(9).standard_normal(len(X_C))
+    rows = cells(family.log_steps(theta_P[None], X_C)[0][0] + noise_C, reached_C=reached_C)
+    rng = np.random.default_rng(seed)
+    return rows, draw_law(name, rows, NoiseKnowledge(), theta_P, count, rng)
+
+
+@pytest.mark.parametrize("name", LAW_NAMES)
+def test_the_draws_of_a_law_are_as_many_as_asked_and_the_same_for_a_seed(name):
+    _, first = drawn(name)
+    _, again = drawn(name)
+    _, other = drawn(name, seed=1)
+    assert first.theta_RP.shape == (300, len(family_of(name).parameter_names))
+    assert first.noise_R.shape == (300,)
+    np.testing.assert_array_equal(first.log_steps(2.0), again.log_steps(2.0))
+    assert not np.array_equal(first.log_steps(2.0), other.log_steps(2.0))
+
+
+@pytest.mark.parametrize("name", LAW_NAMES)
+def test_the_natural_parameters_of_the_draws_tell_the_curves_that_were_drawn(name):
+    """Two paths to one curve: log parameters about a reference batch size, and `Curves`."""
+    _, draws = drawn(name)
+    natural_RP = draws.family.natural(draws.theta_RP, REFERENCE)
+    columns = dict(zip(draws.family.parameter_names, natural_RP.T, strict=True))
+    deviation = draws.deviation
+    if deviation is not None:  # its batch sizes are ratios to the reference in the draws
+        x_C = tuple((np.array(deviation.kernel.x_C) + np.log(REFERENCE)).tolist())
+        deviation = replace(deviation, kernel=replace(deviation.kernel, x_C=x_C))
+    curves = Curves(columns=columns, deviation=deviation)
+    for x in (-2.0, 0.0, 6.0):
+        got = np.log(curves.steps(REFERENCE * np.exp(x))[:, 0])
+        np.testing.assert_allclose(got, draws.log_steps(x), atol=1e-9)
+
+
+def test_a_process_is_drawn_about_its_mean_law_and_has_its_evidence():
+    rows, process = drawn("gaussian_process")
+    _, hyperbola = drawn("hyperbola")
+    np.testing.assert_array_equal(process.theta_RP, hyperbola.theta_RP)
+    assert process.log_evidence == hyperbola.log_evidence
+    # Each draw follows its own residuals: at the rows what they leave is about the noise.
+    at_rows = np.array([process.log_steps(float(x)) for x in X_C]).T
+    assert np.abs(at_rows.mean(axis=0) - rows.log_steps_C).max() < 0.06
+    assert (process.noise_R == process.deviation.kernel.noise).all()
+
+
+def test_far_out_a_draw_of_the_process_is_its_law_times_its_own_deviation():
+    _, process = drawn("gaussian_process", count=2000)
+    _, hyperbola = drawn("hyperbola", count=2000)
+    kernel = process.deviation.kernel
+    far = float(X_C[-1]) + 12 * kernel.length
+    off = (process.log_steps(far) - hyperbola.log_steps(far)) / kernel.amplitude
+    # 1.6 / sqrt(2000) is one in a hundred
+    assert stats.kstest(off, "norm").statistic < 0.036
+
+
+def test_a_batch_size_where_nothing_reached_tells_the_process_nothing_of_its_residual():
+    reached_C = np.arange(len(X_C)) != len(X_C) - 1
+    _, process = drawn("gaussian_process", reached_C=reached_C)
+    assert process.deviation.kernel.x_C == tuple(X_C[:-1].tolist())
+    assert process.deviation.weights_RC.shape == (300, len(X_C) - 1)
+
+
+def test_the_process_has_at_least_the_noise_that_repeats_show():
+    family, theta_P = point_of("gaussian_process")
+    rows = cells(family.log_steps(theta_P[None], X_C)[0][0])
+    quiet = kernel_about(family, rows, NoiseKnowledge(), theta_P)
+    told = kernel_about(family, rows, NoiseKnowledge(variance=0.01, repeat_degrees=9), theta_P)
+    assert quiet.noise == pytest.approx(0.015, rel=1e-6)  # half the typical size
+    assert told.noise == pytest.approx(0.1, rel=1e-6)
