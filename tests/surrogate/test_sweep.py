@@ -131,6 +131,7 @@ def test_an_interrupted_sweep_says_so_in_one_line_and_goes_on_later(undisturbed,
     assert findings(tmp_path) == whole
 
 
+@pytest.mark.slow  # alone: a busy machine may be through with the sweep before the signal comes
 def test_ctrl_c_before_anything_ran_leaves_no_traceback(tmp_path):
     process = start(tmp_path, DIGITS)
     while not (tmp_path / "trials").exists():
