@@ -1,110 +1,241 @@
 """Do 90 % intervals hold the truth in about 90 % of simulated studies? Prints what it measures.
 
-Where the data end before the knee, one law's coverage is no longer 90 % by construction: the prior
-is right on average over knees, not for each. There the price is width, so the width is printed.
+Bounds are 0.9 and four standard errors either way. Where a case is known to be held less often, the
+share that was measured and its reason stand beside it, and four standard errors below that share
+are the bound. Shares above 0.9 are expected of
+
+- "2x" and "4x": a prediction beyond the rows allows for a law that errs by 4 % an octave, and in
+  these studies it errs by nothing. Where it errs by that much ("law off"), and for the curve by the
+  draws alone, both bounds stand;
+- S_min and B_crit, whose intervals open an end where rows tell no floor;
+- averages over laws: two of three are too free or too stiff for the truth. Their width is bounded.
+
+A fixed truth near the centre of a prior is held more often than 90 %, one far from it less: the
+promise is for truths as the prior has them, and `test_priors.py` measures that one.
 """
 
-from dataclasses import dataclass
+import importlib
+import sys
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import Hyperbola, Law, PNormKnee, PowerWithFloor
-from models_of_scaling.prediction import predict
+from models_of_scaling.laws import (
+    Hyperbola,
+    KneeWithUpturn,
+    PNormKnee,
+    PowerWithFloor,
+    SmoothlyBrokenPower,
+)
 
-NUM_STUDIES = 200
-# 0.9 less 4 standard errors of 0.021 at 200 studies, and 0.9 plus 3.5 of them.
-LOWEST, HIGHEST = 0.82, 0.975
+sys.path.insert(0, str(Path(__file__).parent))  # the processes look for the module there too
+simulated_studies = importlib.import_module("simulated_studies")
+Study = simulated_studies.Study
+
+# May be held more often: see above.
+OPEN_ABOVE = ("2x", "4x", "min_steps", "critical_batch_size")
+ALL_BUT_1X = (
+    *OPEN_ABOVE, "curve at 1x", "curve at 2x", "curve at 4x", "2x, law off", "4x, law off",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    law: Law
-    sizes: np.ndarray
-    seeds: int
-    # An interval of any width covers; this is the width (high / low) at 4x that was measured, plus
-    # a sixth.
-    widest_at_4x: float
-    # Beyond the data before the knee, more than 0.975 is the price of not knowing.
-    highest: float = HIGHEST
-    lowest: float = LOWEST
+    """A study, how often it is run, and what was measured where that is not 90 %."""
+
+    study: object
+    # Median of high / low; an interval of any width covers, so a sixth more fails.
+    width_at_4x: float
+    num_studies: int = 500
+    known: dict[str, float] = field(default_factory=dict)
+    open_above: tuple[str, ...] = OPEN_ABOVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averaged(Case):
+    """A study to which the three averaged laws are fitted, with their rolling-origin scores."""
+
+    num_studies: int = 120
+    open_above: tuple[str, ...] = ALL_BUT_1X
+
+
+def powers(first, last):
+    return tuple(2**k for k in range(first, last + 1))
 
 
 HYPERBOLA = Hyperbola(min_steps=100, critical_batch_size=256)
+SOFT = PowerWithFloor(min_steps=100, critical_batch_size=256, exponent=0.8)
 SHARP = PNormKnee(min_steps=100, critical_batch_size=256, sharpness=2)
-CASES = {
-    "hyperbola_past_the_knee": Case(
-        law=HYPERBOLA, sizes=2 ** np.arange(3, 11), seeds=3, widest_at_4x=1.5
+
+
+def alone(law, **values):
+    return Study(law=law, laws=(law.name,), **values)
+
+
+LAWS_ALONE = {
+    "hyperbola": Case(study=alone(HYPERBOLA), width_at_4x=1.37),
+    "power_with_floor": Case(
+        study=alone(SOFT),
+        width_at_4x=1.41,
+        # 0.958 measured: the prior's 0.2 is not much wider than what these rows leave open.
+        open_above=(*OPEN_ABOVE, "exponent"),
     ),
-    "hyperbola_below_the_knee": Case(
-        law=HYPERBOLA, sizes=2 ** np.arange(3, 8), seeds=3, widest_at_4x=2.5, highest=1.0
+    "p_norm_knee": Case(study=alone(SHARP), width_at_4x=1.41),
+    "smoothly_broken_power": Case(
+        study=alone(
+            SmoothlyBrokenPower(
+                corner_steps=100,
+                corner_batch_size=256,
+                exponent=1.0,
+                second_exponent=0.1,
+                sharpness=2,
+            ),
+            sizes=powers(3, 13),
+        ),
+        width_at_4x=1.44,
     ),
-    "power_with_floor_no_repeats": Case(
-        law=PowerWithFloor(min_steps=100, critical_batch_size=256, exponent=0.8),
-        sizes=2 ** np.arange(3, 11),
-        seeds=1,
-        widest_at_4x=2.1,
+    "knee_with_upturn": Case(
+        study=alone(
+            KneeWithUpturn(min_steps=100, critical_batch_size=256, turning_batch_size=8192),
+            sizes=powers(3, 12),
+        ),
+        width_at_4x=3.38,
     ),
-    "p_norm_past_the_knee": Case(
-        law=SHARP, sizes=2 ** np.arange(3, 11), seeds=3, widest_at_4x=1.95
+    "gaussian_process": Case(
+        study=Study(law=HYPERBOLA, laws=("gaussian_process",), deviation=0.1),
+        width_at_4x=1.37,
+        # Known to be too sure. Amplitude, length and noise are the likeliest ones for 9 residuals,
+        # not drawn, and in many studies the likeliest amplitude is the smallest allowed. What the
+        # allowance for a law that errs adds makes up for it in part.
+        known={
+            "1x": 0.82,
+            "2x": 0.87,
+            "2x, law off": 0.80,
+            "4x, law off": 0.82,
+            "curve at 1x": 0.80,
+            "curve at 2x": 0.67,
+            "curve at 4x": 0.56,
+        },
     ),
-    "p_norm_data_end_2x_below_the_knee": Case(
-        law=SHARP, sizes=2 ** np.arange(1, 8), seeds=3, widest_at_4x=2.6, highest=0.98
+    "gaussian_process_about_a_hyperbola": Case(
+        study=Study(law=HYPERBOLA, laws=("gaussian_process",)),
+        width_at_4x=1.36,
+        num_studies=300,
+        known={"1x": 0.85, "2x, law off": 0.85},  # the likeliest noise again
     ),
-    "p_norm_data_end_8x_below_the_knee": Case(
-        law=PNormKnee(min_steps=100, critical_batch_size=1024, sharpness=2),
-        sizes=2 ** np.arange(1, 8),
-        seeds=3,
-        widest_at_4x=2.6,
-        highest=0.98,
+    "hyperbola_without_repeats": Case(
+        study=alone(HYPERBOLA, seeds=1),
+        width_at_4x=1.40,
+        # The rows are taken to lie about the law with Student's t, a new study with a normal of
+        # the same scale, which for normal noise is a sixth too small. Repeats make up for it.
+        known={"1x": 0.84, "2x, law off": 0.86, "min_steps": 0.86, "critical_batch_size": 0.87},
+    ),
+    "hyperbola_one_bad_batch_size_in_eight": Case(
+        study=alone(HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
+        width_at_4x=1.63,
+        # 0.96 to 1 measured: the bad one raises the noise of all, and a new study is not bad.
+        open_above=("1x", *ALL_BUT_1X),
+    ),
+    "hyperbola_noise_five_times_as_large": Case(
+        study=alone(HYPERBOLA, tuning_noise=0.15, seed_noise=0.25), width_at_4x=2.52
+    ),
+}
+AVERAGED = {
+    "hyperbola_past_the_knee": Averaged(
+        study=Study(law=HYPERBOLA, sizes=powers(3, 10)), width_at_4x=1.44
+    ),
+    "hyperbola_below_the_knee": Averaged(
+        study=Study(law=HYPERBOLA, sizes=powers(3, 7)), width_at_4x=2.12
+    ),
+    "power_with_floor_no_repeats": Averaged(
+        study=Study(law=SOFT, sizes=powers(3, 10), seeds=1), width_at_4x=1.60
+    ),
+    "p_norm_past_the_knee": Averaged(
+        study=Study(law=SHARP, sizes=powers(3, 10)),
+        width_at_4x=2.09,
+        # Two batch sizes past the knee don't rule out the two laws that can't bend so hard.
+        known={
+            "critical_batch_size": 0.81,
+            "2x, law off": 0.83,
+            "4x, law off": 0.81,
+            "curve at 2x": 0.82,
+            "curve at 4x": 0.82,
+        },
+    ),
+    "p_norm_data_end_2x_below_the_knee": Averaged(
+        study=Study(law=SHARP, sizes=powers(1, 7)), width_at_4x=2.12
+    ),
+    "p_norm_data_end_8x_below_the_knee": Averaged(
+        study=Study(
+            law=PNormKnee(min_steps=100, critical_batch_size=1024, sharpness=2), sizes=powers(1, 7)
+        ),
+        width_at_4x=2.06,
+        known={"curve at 2x": 0.83},  # perfect scaling still: the prior expects a bend by now
     ),
     # The falling part meets the floor at twice the largest batch size, B_crit is 1.15 times it.
-    "perfect_scaling_and_the_knee_just_beyond": Case(
-        law=PNormKnee(min_steps=100, critical_batch_size=148, sharpness=2),
-        sizes=2 ** np.arange(1, 8),
-        seeds=3,
-        widest_at_4x=2.8,
+    "perfect_scaling_and_the_knee_just_beyond": Averaged(
+        study=Study(
+            law=PNormKnee(min_steps=100, critical_batch_size=148, sharpness=2), sizes=powers(1, 7)
+        ),
+        width_at_4x=2.37,
         # Two laws of three can't bend so late and so hard; their half of the odds costs coverage.
-        lowest=0.7,
+        known={"critical_batch_size": 0.78, "4x": 0.82, "4x, law off": 0.82, "curve at 4x": 0.81},
     ),
     # A known weakness, kept in sight: a knee harder than 92 % of the prior's (q = 3), at the same
     # place, of which the data hold 4 % at the largest batch size. A prior that covered it as often
     # as others would be wider for every other law.
-    "perfect_scaling_and_a_hard_knee_just_beyond": Case(
-        law=PNormKnee(min_steps=100, critical_batch_size=134, sharpness=3),
-        sizes=2 ** np.arange(1, 8),
-        seeds=3,
-        widest_at_4x=2.8,
-        lowest=0.2,
+    "perfect_scaling_and_a_hard_knee_just_beyond": Averaged(
+        study=Study(
+            law=PNormKnee(min_steps=100, critical_batch_size=134, sharpness=3), sizes=powers(1, 7)
+        ),
+        width_at_4x=2.14,
+        known={"critical_batch_size": 0.195, "4x": 0.46, "4x, law off": 0.46, "curve at 4x": 0.42},
+    ),
+    "one_bad_batch_size_in_eight": Averaged(
+        study=Study(law=HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
+        width_at_4x=1.99,
+        open_above=("1x", *ALL_BUT_1X),  # as for the hyperbola alone
+    ),
+    "noise_five_times_as_large": Averaged(
+        study=Study(law=HYPERBOLA, sizes=powers(3, 10), tuning_noise=0.15, seed_noise=0.25),
+        width_at_4x=3.88,
     ),
 }
 
 
+@pytest.fixture(scope="module")
+def pool():
+    with simulated_studies.processes() as pool:
+        yield pool
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_ninety_percent_intervals_hold_the_truth_that_often(simulated, capsys, case):
-    rng = np.random.default_rng(0)
-    largest = int(case.sizes[-1])
-    asked = {"1x": largest, "2x": 2 * largest, "4x": 4 * largest}
-    holds: dict[str, list[bool]] = {name: [] for name in [*asked, "B_crit"]}
-    widths = []
-    for study in range(NUM_STUDIES):
-        rows = simulated.noisy_rows(case.law, case.sizes, rng, seeds=case.seeds)
-        fit = fit_laws(simulated.measurements(*rows), FitChoice(replicates=100, seed=study))
-        holds["B_crit"].append(fit.critical_batch_size.holds(case.law.critical_batch_size))
-        answers = predict(fit, list(asked.values()))
-        widths.append([answer.steps.high / answer.steps.low for answer in answers])
-        for (name, size), answer in zip(asked.items(), answers, strict=True):
-            _, new_study = simulated.noisy_rows(case.law, np.array([size]), rng, seeds=case.seeds)
-            holds[name].append(answer.steps.holds(np.exp(np.log(new_study).mean())))
-    shares = {name: float(np.mean(column)) for name, column in holds.items()}
-    at_2x, at_4x = np.median(widths, axis=0)[1:]
+@pytest.mark.parametrize(
+    "case",
+    [*LAWS_ALONE.values(), *AVERAGED.values()],
+    ids=[*LAWS_ALONE, *(f"averaged_{name}" for name in AVERAGED)],
+)
+def test_ninety_percent_intervals_hold_the_truth_that_often(pool, capsys, case):
+    studies = simulated_studies.run_all(
+        pool, simulated_studies.ask_study, case.study, case.num_studies
+    )
+    shares = {name: np.mean([answers[name][0] for answers in studies]) for name in studies[0]}
+    widths = {name: np.median([answers[name][1] for answers in studies]) for name in studies[0]}
     with capsys.disabled():
-        print(f"\ncoverage of 90 % intervals over {NUM_STUDIES} studies: {shares}")
-        print(f"median width (high / low) at 2x: {at_2x:.2f}, at 4x: {at_4x:.2f}")
+        print(f"\ncoverage of 90 % intervals over {case.num_studies} studies; width is high / low")
+        for name, share in shares.items():
+            error = standard_error(share, case)
+            print(f"  {name:22} {share:.3f} +- {error:.3f}  width {widths[name]:.2f}")
     for name, share in shares.items():
-        # B_crit's interval may hold it more often: it mixes laws of which some are too free, and
-        # where the data end below the knee its upper end is often open, as it should be.
-        assert case.lowest <= share <= (1.0 if name == "B_crit" else case.highest), name
-    assert at_4x < case.widest_at_4x
+        expected = case.known.get(name, 0.9)
+        assert share >= expected - 4 * standard_error(expected, case), name
+        if name not in case.open_above:
+            assert share <= 0.9 + 4 * standard_error(0.9, case), name
+    assert widths["4x"] < 7 / 6 * case.width_at_4x
+
+
+def standard_error(share, case):
+    return sqrt(share * (1 - share) / case.num_studies)
