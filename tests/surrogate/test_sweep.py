@@ -35,7 +35,7 @@ def start(out, flags, **options):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background jobs ignore SIGINT, as would all started from them; no thread runs here.
+        # A shell's background jobs ignore SIGINT, as all started from them would. No threads here.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         **options,
     )
