@@ -51,7 +51,7 @@ LawName = Literal[
 ]
 LAW_NAMES: tuple[LawName, ...] = get_args(LawName)
 # The laws that an answer averages over. The others are there to be asked for, and for the
-# back-test, in which adding them to the average predicted worse (docs/published_data.md).
+# back-test; alone they predict no better there than the average, which `backtest` prints.
 AVERAGED_LAWS: tuple[LawName, ...] = ("hyperbola", "power_with_floor", "p_norm_knee")
 
 

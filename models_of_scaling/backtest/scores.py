@@ -127,7 +127,7 @@ class Score:
 
     Attributes:
         part: of the published series.
-        design: "rolling" or "largest".
+        design: "rolling", "largest" or "one_more".
         factor: 2, 4 or 8.
         forecaster: its name.
         num_cases: predictions.
