@@ -28,16 +28,19 @@ SIMULATED = [
 VARYING = ["wall_time_s", "start_time", "commit", "dirty", "versions", "device"]
 
 
-def start(out, flags, **options):
+def interruptible():
+    # A shell's background jobs ignore SIGINT, as all that they start would.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(out, flags, preexec_fn=interruptible):
     return subprocess.Popen(
         [sys.executable, "-m", "surrogate.sweep", "--out", str(out), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background jobs ignore SIGINT, as all started from them would. No threads here.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-        **options,
+        preexec_fn=preexec_fn,  # noqa: PLW1509  no threads here
     )
 
 
