@@ -157,14 +157,34 @@ class Curves:
         answer = np.where(last == value.shape[1] - 1, np.inf, answer)
         return np.asarray(np.where(holds.any(axis=1), answer, 0.0))
 
-    def log_fall_over_floor(self, batch_size: float) -> Floats:
-        """Return q log y(B): what falls with B over the floor, as a row of the norm has it, (R,).
+    def bend(self, batch_size: float) -> Floats:
+        """Return the log of S(B) over its falling part alone, (R,): what the knee adds.
 
         Args:
             batch_size: B, examples.
         """
-        knee = self.knee()
-        return np.asarray(knee["sharpness"] * np.log(fall_over_floor(batch_size, **knee)))
+        return np.asarray(np.logaddexp(0, -self._log_parts(batch_size)) / self._sharpness())
+
+    def fall(self, batch_size: float) -> Floats:
+        """Return the log of S(B) over its other part alone, the floor or the second slope, (R,).
+
+        Args:
+            batch_size: B, examples.
+        """
+        return np.asarray(np.logaddexp(0, self._log_parts(batch_size)) / self._sharpness())
+
+    def _sharpness(self) -> Floats:
+        return self._column("sharpness")
+
+    def _log_parts(self, batch_size: float) -> Floats:
+        """Return q times the log of the falling part over the other one, (R,)."""
+        if self.has_floor:
+            return np.asarray(
+                self._sharpness() * np.log(fall_over_floor(batch_size, **self.knee()))
+            )
+        slope = self._column("exponent") - self._column("second_exponent")
+        x = np.log(batch_size / self._column("corner_batch_size"))
+        return np.asarray(-self._sharpness() * slope * x)
 
 
 def _crossing(left: Floats, right: Floats, above: Floats, below: Floats) -> Floats:

@@ -240,13 +240,13 @@ def _parameter_intervals(
     """Return each natural parameter's interval by this law alone."""
     alone = (law,)
     intervals = {
-        "min_steps": min_steps_interval(alone, law, ends=ends, level=level),
-        "critical_batch_size": critical_batch_size_interval(alone, law, ends=ends, level=level),
+        "min_steps": min_steps_interval(alone, ends=ends, level=level),
+        "critical_batch_size": critical_batch_size_interval(alone, ends=ends, level=level),
     }
     for name in law.point.keys() - intervals.keys():
         column = np.array(law.replicates[name])
         intervals[name] = interval_of(
-            law.point[name], column, np.ones_like(column), level=level, method=_METHOD
+            float(np.median(column)), column, np.ones_like(column), level=level, method=_METHOD
         )
     return intervals
 
@@ -262,7 +262,7 @@ def _record(
     """Put the record together."""
     fitted, held_out = parts
     ends = (int(fitted.batch_size.min()), int(fitted.batch_size.max()))
-    critical = critical_batch_size_interval(laws, best, ends=ends, level=choice.level)
+    critical = critical_batch_size_interval(laws, ends=ends, level=choice.level)
     code = fit_code(best, critical, contradicted_sizes(laws, fitted))
     provenance = dataclasses.asdict(collect_provenance())
     provenance["start_time"] = provenance["start_time"].isoformat()
@@ -282,7 +282,7 @@ def _record(
         num_replicates=choice.replicates,
         seed=choice.seed,
         critical_batch_size=critical,
-        min_steps=min_steps_interval(laws, best, ends=ends, level=choice.level),
+        min_steps=min_steps_interval(laws, ends=ends, level=choice.level),
         measured=_rows(fitted),
         held_out=_rows(held_out),
         holdout_above=choice.holdout_above,

@@ -131,7 +131,7 @@ def judge(
         has_floor=any(law.curves.has_floor for law in fit.laws),
         smallest_batch_size=ends[0],
         largest_batch_size=ends[1],
-        min_steps=min_steps_interval(fit.laws, fit.best, ends=ends, level=chosen),
+        min_steps=min_steps_interval(fit.laws, ends=ends, level=chosen),
         num_train_examples=fit.num_train_examples,
         code=fit.code,
         advice=fit.advice,

@@ -138,10 +138,8 @@ def _claim(
 ) -> LimitClaim:
     """Return a claim with its interval over all laws and how much of it is extrapolated."""
     ends = (fit.smallest_batch_size, fit.largest_batch_size)
-    laws, best = fit.laws, fit.best
-    if of_curves is critical_batch_sizes:
-        laws, best = with_a_floor(laws, best)
-    interval = batch_size_interval(laws, best, of_curves, ends=ends, level=level)
+    laws = with_a_floor(fit.laws) if of_curves is critical_batch_sizes else fit.laws
+    interval = batch_size_interval(laws, of_curves, ends=ends, level=level)
     values, weights = mixed(laws, lambda law: of_curves(law.curves))
     beyond = float(weights[values > ends[1]].sum() / weights.sum())
     return _named(words, interval, beyond, ends[1])

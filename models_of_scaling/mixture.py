@@ -1,9 +1,9 @@
 """Draws of several laws as one distribution, each law by its weight, and what the rows can't bound.
 
 A prior keeps every draw finite, but a bound that only the prior gives is no finding. Where the
-curve bends at the largest batch size by less than one study's noise, the rows tell no floor: the
-knee may be anywhere beyond, S_min anywhere below. Such draws open the far end of an interval
-(inf, or 0); the near end, which the rows do give, counts them as they were drawn.
+curve bends at the largest batch size by less than one study's noise, the rows tell no floor (and no
+second slope): the knee may be anywhere beyond, S_min anywhere below. Such draws open the far end of
+an interval (inf, or 0); the near end, which the rows do give, counts them as they were drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from models_of_scaling.curves import Curves
 from models_of_scaling.fit_record import FittedLaw
 from models_of_scaling.fitting import Bools
-from models_of_scaling.intervals import Interval, interval_of, weighted_quantile
+from models_of_scaling.intervals import Interval, weighted_quantile
 from models_of_scaling.quantities import Floats
 
 METHOD = "posterior draws, averaged over laws"
@@ -23,7 +23,7 @@ METHOD = "posterior draws, averaged over laws"
 def not_told_apart(
     curves: Curves, noise: npt.ArrayLike, ends: tuple[float, float]
 ) -> tuple[Bools, Bools]:
-    """Return where the rows tell no floor, and where they tell no falling part.
+    """Return where the rows tell no knee, and where they tell no falling part before it.
 
     Args:
         curves: R of one law.
@@ -31,18 +31,12 @@ def not_told_apart(
         ends: smallest and largest batch size that were fitted.
 
     Returns:
-        Whether the floor adds less than the noise to the log steps at the largest batch size;
-        whether the falling part does at the smallest; (R,) each. False for a law without a floor,
-        which claims none.
+        Whether the floor, or the second slope, adds less than the noise to the log steps at the
+        largest batch size; whether the falling part does at the smallest; (R,) each.
     """
-    if not curves.has_floor:
-        nowhere = np.zeros(len(curves), dtype=bool)
-        return nowhere, nowhere
-    q = curves.knee()["sharpness"]
-    smallest, largest = (curves.log_fall_over_floor(end) for end in ends)
-    no_floor = np.logaddexp(0, -largest) / q < np.asarray(noise, dtype=float)
-    no_fall = np.logaddexp(0, smallest) / q < np.asarray(noise, dtype=float)
-    return np.asarray(no_floor), np.asarray(no_fall)
+    smallest, largest = ends
+    scale = np.asarray(noise, dtype=float)
+    return np.asarray(curves.bend(largest) < scale), np.asarray(curves.fall(smallest) < scale)
 
 
 def mixed(
@@ -64,30 +58,8 @@ def mixed(
     return np.concatenate(values), np.concatenate(weights)
 
 
-def mixed_interval(
-    laws: Sequence[FittedLaw],
-    estimate: float,
-    of_law: Callable[[FittedLaw], Floats],
-    *,
-    level: float,
-    method: str = METHOD,
-) -> Interval:
-    """Return the interval of a quantity over all laws' draws, none of them opened.
-
-    Args:
-        laws: with weights that sum to 1.
-        estimate: of the point fit.
-        of_law: the quantity's draws.
-        level: of the interval.
-        method: for the record.
-    """
-    values, weights = mixed(laws, of_law)
-    return interval_of(estimate, values, weights, level=level, method=method)
-
-
 def batch_size_interval(
     laws: Sequence[FittedLaw],
-    best: FittedLaw,
     of_curves: Callable[[Curves], Floats],
     *,
     ends: tuple[float, float],
@@ -97,7 +69,6 @@ def batch_size_interval(
 
     Args:
         laws: with weights that sum to 1, or one law of any weight.
-        best: the law whose point fit is the estimate.
         of_curves: the batch size of each curve; 0 for "at no batch size".
         ends: smallest and largest batch size that were fitted.
         level: of the interval.
@@ -111,17 +82,16 @@ def batch_size_interval(
         no_floor, no_fall = not_told_apart(curves, noise, ends)
         return np.where(no_fall, 0.0, values), np.where(no_floor & (values > 0), np.inf, values)
 
-    return _opened_interval(laws, best, opened, level=level)
+    return _opened_interval(laws, opened, level=level)
 
 
 def min_steps_interval(
-    laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[float, float], level: float
+    laws: Sequence[FittedLaw], *, ends: tuple[float, float], level: float
 ) -> Interval:
     """Return S_min with its interval over all laws that have a floor.
 
     Args:
         laws: with weights that sum to 1, or one law of any weight.
-        best: the law whose point fit is the estimate.
         ends: smallest and largest batch size that were fitted.
         level: of the interval.
 
@@ -133,25 +103,23 @@ def min_steps_interval(
         no_floor, _ = not_told_apart(curves, noise, ends)
         return np.where(no_floor, 0.0, curves.min_steps), curves.min_steps
 
-    return _opened_interval(*with_a_floor(laws, best), opened, level=level)
+    return _opened_interval(with_a_floor(laws), opened, level=level)
 
 
 def critical_batch_size_interval(
-    laws: Sequence[FittedLaw], best: FittedLaw, *, ends: tuple[float, float], level: float
+    laws: Sequence[FittedLaw], *, ends: tuple[float, float], level: float
 ) -> Interval:
     """Return B_crit with its interval over all laws that have a floor.
 
     Args:
         laws: with weights that sum to 1, or one law of any weight.
-        best: the law whose point fit is the estimate.
         ends: smallest and largest batch size that were fitted.
         level: of the interval.
 
     Returns:
         Examples; an end may be open, as `batch_size_interval` says.
     """
-    laws, best = with_a_floor(laws, best)
-    return batch_size_interval(laws, best, critical_batch_sizes, ends=ends, level=level)
+    return batch_size_interval(with_a_floor(laws), critical_batch_sizes, ends=ends, level=level)
 
 
 def critical_batch_sizes(curves: Curves) -> Floats:
@@ -159,27 +127,20 @@ def critical_batch_sizes(curves: Curves) -> Floats:
     return curves.critical_batch_size
 
 
-def with_a_floor(
-    laws: Sequence[FittedLaw], best: FittedLaw
-) -> tuple[tuple[FittedLaw, ...], FittedLaw]:
-    """Return the laws that have a floor, and the best of them.
+def with_a_floor(laws: Sequence[FittedLaw]) -> tuple[FittedLaw, ...]:
+    """Return the laws that have a floor.
 
     Args:
         laws: of one fit.
-        best: of all laws.
 
     Returns:
         What B_crit and S_min are said of: "given that there is a floor". All laws where none has.
     """
-    floored = tuple(law for law in laws if law.curves.has_floor)
-    if not floored:
-        return tuple(laws), best
-    return floored, best if best.curves.has_floor else max(floored, key=lambda law: law.weight)
+    return tuple(law for law in laws if law.curves.has_floor) or tuple(laws)
 
 
 def _opened_interval(
     laws: Sequence[FittedLaw],
-    best: FittedLaw,
     opened: Callable[[Curves, npt.ArrayLike], tuple[Floats, Floats]],
     *,
     level: float,
@@ -189,17 +150,8 @@ def _opened_interval(
     views = {law.name: opened(law.curves, law.noise_of_draws) for law in laws}
     lows, weights = mixed(laws, lambda law: views[law.name][0])
     highs, _ = mixed(laws, lambda law: views[law.name][1])
-    ends = [
-        float(weighted_quantile(values, weights, [share])[0])
-        for values, share in ((lows, tail), (highs, 1 - tail))
-    ]
-    # A point fit that tells no floor has no finite estimate; one that tells no fall has 0.
-    low, high = (float(value[0]) for value in opened(best.point_curve, best.noise))
-    estimate = high if np.isinf(high) else low
-    return Interval(
-        estimate=estimate,
-        low=min(ends[0], estimate),
-        high=max(ends[1], estimate),
-        level=level,
-        method=METHOD,
-    )
+    low, low_middle = weighted_quantile(lows, weights, [tail, 0.5])
+    high_middle, high = weighted_quantile(highs, weights, [0.5, 1 - tail])
+    # Where most draws tell no knee there is no finite estimate; where most tell no fall it is 0.
+    estimate = float(high_middle if np.isinf(high_middle) else low_middle)
+    return Interval(estimate=estimate, low=float(low), high=float(high), level=level, method=METHOD)

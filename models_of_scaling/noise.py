@@ -3,6 +3,10 @@
 Rows at one batch size share what its search found, so they are not independent: the noise that
 matters is that of the mean over a batch size's rows (seeds, tuning, and the law's own misfit).
 Its size is a parameter like the law's, with a prior, and drawn together with them (`posterior`).
+A batch size's mean lies about the law with Student's t of that size (4 degrees of freedom; Lange,
+Little and Taylor 1989, JASA 84:881): one that was tuned badly then counts little instead of bending
+the curve, and the next study may be tuned badly too. On the 17 published workloads it predicted
+better than a normal (docs/published_data.md).
 Shapes: C = batch sizes (cells), N = rows, J = noise sizes.
 """
 
@@ -11,13 +15,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import chdtrc, logsumexp
+from scipy.special import chdtrc, gammaln, logsumexp, stdtr, stdtrit
 
 from models_of_scaling.fitting import SMALLEST_SIGMA, Bools, Integers
 from models_of_scaling.likelihood import Observations
 from models_of_scaling.priors import MISFIT_PER_OCTAVE, NOISE_DEGREES, TYPICAL_NOISE
 from models_of_scaling.quantities import Floats
 
+_OUTLIER_DEGREES: Final = 4.0
+# Sixteen equally likely deviates stand for a new study's noise: no random number is needed, and a
+# 0.99 interval of 400 replicates x 16 deviates still has 64 values in each tail.
+NEW_STUDY_DEVIATES: Final = stdtrit(_OUTLIER_DEGREES, (np.arange(16) + 0.5) / 16)
 _SPARE_CELLS_TO_ESTIMATE: Final = 2
 _LEAST_PROBABILITY: Final = 1e-300
 
@@ -67,6 +75,30 @@ def noise_knowledge(rows: Observations, cell_N: Integers) -> NoiseKnowledge:
     middle_N, reached_N = rows.log_middle_RN[0], np.isfinite(rows.log_high_RN[0])
     variance, degrees = _variance_of_a_mean(middle_N, reached_N, cell_N)
     return NoiseKnowledge(variance=variance, repeat_degrees=degrees)
+
+
+def log_deviation_density(deviations: Floats) -> Floats:
+    """Return the log density of a mean's distance from the law in units of its noise.
+
+    Args:
+        deviations: log steps less the law's, over the noise's scale; any shape.
+    """
+    return log_t(deviations, _OUTLIER_DEGREES)
+
+
+def log_probability_below(deviations: Floats) -> Floats:
+    """Return the log probability of a distance below some, for means known to lie above a bound.
+
+    Args:
+        deviations: the law's log steps less the bound, over the noise's scale; any shape.
+    """
+    return np.asarray(np.log(np.maximum(stdtr(_OUTLIER_DEGREES, deviations), _LEAST_PROBABILITY)))
+
+
+def log_t(deviations: Floats, nu: float) -> Floats:
+    """Return the log density of Student's t with nu degrees of freedom, of any shape."""
+    constant = gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu) - 0.5 * np.log(nu * np.pi)
+    return np.asarray(constant - 0.5 * (nu + 1) * np.log1p(deviations**2 / nu))
 
 
 def misfit_beyond(log_distance: float) -> float:

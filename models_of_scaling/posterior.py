@@ -10,19 +10,22 @@ the cliff instead of spreading over the plateau as the prior says. So the draws 
 posterior itself, by importance sampling: shape coordinates from the prior and from around the
 point fit, the noise's size on a grid, the level of the curve from its normal given both.
 
-A batch size's mean lies about the law with Student's t (4 degrees of freedom; Lange, Little and
-Taylor 1989, JASA 84:881): one that was tuned badly then counts little instead of bending the curve.
-On the 17 published workloads it predicted better than a normal (docs/published_data.md).
+How a batch size's mean lies about the law is said in `noise`.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import gammaln, log_ndtr, logsumexp
+from scipy.special import gammaln, logsumexp
 
 from models_of_scaling.families import LawFamily
-from models_of_scaling.noise import NoiseKnowledge
+from models_of_scaling.noise import (
+    NoiseKnowledge,
+    log_deviation_density,
+    log_probability_below,
+    log_t,
+)
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_rows import CellMeans
 
@@ -30,7 +33,6 @@ _PROPOSALS_PER_DRAW: Final = 6
 _FEWEST_PROPOSALS, _MOST_PROPOSALS = 1200, 6000
 # Even steps of 16 %, from what counts as noise-free to what tells nothing.
 NOISE_SIZES: Final = np.exp(np.linspace(np.log(0.003), np.log(0.8), 36))
-_OUTLIER_DEGREES: Final = 4.0
 # The level's proposals are normal, wider than its posterior by this, whose tails are heavier.
 _WIDER: Final = 1.3
 # Half of the shape's proposals come from the prior, so that no plateau or bend is missed; half from
@@ -155,7 +157,7 @@ def _log_prior(family: LawFamily, shapes: Floats) -> Floats:
     value = np.zeros(len(shapes))
     for column, mean, sd, degrees in columns:
         off = (column - mean) / sd
-        log_density = _LOG_NORMAL - 0.5 * off**2 if np.isinf(degrees) else _log_t(off, degrees)
+        log_density = _LOG_NORMAL - 0.5 * off**2 if np.isinf(degrees) else log_t(off, degrees)
         value += log_density - np.log(sd)
     return value
 
@@ -195,17 +197,11 @@ def _log_likelihood(
     levels = (precision @ off.T) / total + _WIDER * deviates / np.sqrt(total)
     value = np.empty_like(levels)
     for size in range(len(levels)):
-        value[size] = _log_t((off - levels[size][:, None]) / sd[size], _OUTLIER_DEGREES).sum(axis=1)
+        value[size] = log_deviation_density((off - levels[size][:, None]) / sd[size]).sum(axis=1)
     value -= np.log(sd).sum(axis=1, keepdims=True)
     value += 0.5 * deviates**2 + 0.5 * np.log(2 * np.pi * _WIDER**2 / total)
     for cell in np.flatnonzero(~at):
         # Nothing reached here: the mean lies above the steps that were done.
         above = levels + mu[:, cell] - cells.log_steps_C[cell]
-        value += log_ndtr(above / np.sqrt(variance[:, cell : cell + 1]))
+        value += log_probability_below(above / np.sqrt(variance[:, cell : cell + 1]))
     return value, levels
-
-
-def _log_t(deviations: Floats, nu: float) -> Floats:
-    """Return the log density of Student's t with nu degrees of freedom."""
-    constant = gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu) - 0.5 * np.log(nu * np.pi)
-    return np.asarray(constant - 0.5 * (nu + 1) * np.log1p(deviations**2 / nu))

@@ -11,19 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import ndtri
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord, FittedLaw
-from models_of_scaling.intervals import Interval, check_level, weighted_quantile
-from models_of_scaling.mixture import mixed, mixed_interval
-from models_of_scaling.noise import misfit_beyond
+from models_of_scaling.intervals import Interval, check_level, interval_of, weighted_quantile
+from models_of_scaling.mixture import mixed
+from models_of_scaling.noise import NEW_STUDY_DEVIATES, misfit_beyond
 from models_of_scaling.quantities import Floats
 
 PREDICTIVE: Final = "posterior draws, averaged over laws, with the noise of a new study"
-# Sixteen equally likely normal deviates stand for the new study's noise: no random number is
-# needed, and a 0.99 interval of 400 replicates x 16 deviates still has 64 values in each tail.
-_DEVIATES: Final = ndtri((np.arange(16) + 0.5) / 16)
 # Beyond this no published series says how a law goes on: three octaves past the 8x to which
 # intervals were checked.
 SILLY_EXTRAPOLATION: Final = 64.0
@@ -141,16 +137,30 @@ def predictive_interval(fit: FitRecord, batch_size: float, *, level: float) -> I
     Returns:
         Steps.
     """
+    values, weights = predictive_draws(fit, batch_size)
+    return interval_of(
+        estimated_steps(fit, batch_size), values, weights, level=level, method=PREDICTIVE
+    )
+
+
+def predictive_draws(fit: FitRecord, batch_size: float) -> tuple[Floats, Floats]:
+    """Return draws of what a new study would measure at B, and their weights.
+
+    Args:
+        fit: the record.
+        batch_size: examples per step.
+
+    Returns:
+        Steps and weights, one-dimensional; in one order for all batch sizes.
+    """
     misfit = misfit_beyond(np.log(batch_size / fit.largest_batch_size))
 
     def of_law(law: FittedLaw) -> Floats:
         steps_R = law.replicate_steps(batch_size)
-        sd_R = np.sqrt(law.noise_of_draws**2 + misfit**2 + fit.group_sd**2)
-        return np.asarray(steps_R[:, None] * np.exp(sd_R[:, None] * _DEVIATES))
+        scale_R = np.sqrt(law.noise_of_draws**2 + misfit**2 + fit.group_sd**2)
+        return np.asarray(steps_R[:, None] * np.exp(scale_R[:, None] * NEW_STUDY_DEVIATES))
 
-    return mixed_interval(
-        fit.laws, estimated_steps(fit, batch_size), of_law, level=level, method=PREDICTIVE
-    )
+    return mixed(fit.laws, of_law)
 
 
 def held_out_steps(fit: FitRecord, batch_size: int) -> tuple[float | None, float | None]:

@@ -15,13 +15,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp
+from scipy.special import logsumexp
 
 from models_of_scaling.fitting import Problem, fit_batched
 from models_of_scaling.law_draws import draw_law, family_of
 from models_of_scaling.laws import LawName
 from models_of_scaling.likelihood import Observations
-from models_of_scaling.noise import misfit_beyond, noise_knowledge, smallest_sigma
+from models_of_scaling.noise import (
+    log_deviation_density,
+    log_probability_below,
+    misfit_beyond,
+    noise_knowledge,
+    smallest_sigma,
+)
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_rows import StudyRows, cell_means
 
@@ -155,9 +161,9 @@ def _score_origin(
         deviation_R = off_R / np.sqrt(spread_R)
         error = float(np.median(off_R))
         if cells.reached_C[cell]:
-            log_density_R = -0.5 * (deviation_R**2 + np.log(2 * np.pi * spread_R))
+            log_density_R = log_deviation_density(deviation_R) - 0.5 * np.log(spread_R)
         else:
-            log_density_R, error = log_ndtr(-deviation_R), max(error, 0.0)
+            log_density_R, error = log_probability_below(-deviation_R), max(error, 0.0)
         found.append((error, float(logsumexp(log_density_R) - np.log(_DRAWS))))
     return found
 

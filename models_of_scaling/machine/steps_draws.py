@@ -1,17 +1,11 @@
 """Draws of steps to target by batch size, to be paired with draws of a step's time."""
 
-from typing import Final
-
 import numpy as np
-from scipy.special import ndtri
 
-from models_of_scaling.fit_record import FitRecord, FittedLaw
+from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.mixture import mixed
-from models_of_scaling.prediction import estimated_steps
+from models_of_scaling.prediction import estimated_steps, predictive_draws
 from models_of_scaling.quantities import Floats
-
-# Equally likely normal deviates for the noise of a new study, as in `prediction`.
-_DEVIATES: Final = ndtri((np.arange(16) + 0.5) / 16)
 
 
 class StepsDraws:
@@ -38,13 +32,7 @@ class StepsDraws:
     def predictive(self, batch_size: int) -> tuple[Floats, Floats]:
         """Return draws of what a new study would measure, and their weights."""
         if batch_size not in self._values:
-
-            def of_law(law: FittedLaw) -> Floats:
-                noise_R = np.array(law.replicates["noise"])
-                steps_R = law.replicate_steps(batch_size)
-                return np.asarray(steps_R[:, None] * np.exp(noise_R[:, None] * _DEVIATES))
-
-            self._values[batch_size] = mixed(self._fit.laws, of_law)
+            self._values[batch_size] = predictive_draws(self._fit, batch_size)
         return self._values[batch_size]
 
     def certain(self, batch_size: int) -> tuple[Floats, Floats]:

@@ -99,12 +99,8 @@ def test_the_first_shape_coordinate_is_the_falling_part_over_the_floor_at_the_la
     for natural_P, log_fall in zip(family.natural(theta_RP, REFERENCE), got, strict=True):
         law = family.law(natural_P)
         largest = REFERENCE * np.exp(X_N[-1])
-        if isinstance(law, SmoothlyBrokenPower):
-            away = np.log(law.corner_batch_size / largest)
-            want = (law.exponent - law.second_exponent) * away
-        else:
-            knee = law.curves.knee()
-            want = law.curves.log_fall_over_floor(largest)[0] / knee["sharpness"][0]
+        # S over the floor less S over the falling part: what the one is over the other
+        want = law.curves.fall(largest)[0] - law.curves.bend(largest)[0]
         assert log_fall == pytest.approx(want, abs=1e-9)
 
 

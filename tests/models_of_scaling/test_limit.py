@@ -31,9 +31,13 @@ def perfect_scaling(simulated):
 
 def test_the_three_claims_are_those_of_the_planted_law(fit):
     verdict = judge(fit)
-    assert verdict.pays_up_to.batch_size.estimate == pytest.approx(100, rel=1e-6)
-    assert verdict.critical_batch_size.batch_size.estimate == pytest.approx(300, rel=1e-6)
-    assert verdict.stops_paying.batch_size.estimate == pytest.approx(4.5 * 300, rel=1e-6)
+    for claim, planted in (
+        (verdict.pays_up_to, 100),
+        (verdict.critical_batch_size, 300),
+        (verdict.stops_paying, 4.5 * 300),
+    ):
+        # a median of draws, whose noise is at least 0.3 %
+        assert claim.batch_size.estimate == pytest.approx(planted, rel=3e-3)
     assert verdict.pays_up_to.extrapolated_share == 0
     assert verdict.notes == ()
 
@@ -43,7 +47,7 @@ def test_a_claim_beyond_the_data_says_how_much_of_it_is_extrapolated(simulated):
     fit = fit_laws(simulated.measurements(sizes, LAW.steps_to_target(sizes)), FitChoice())
     claim = judge(fit).stops_paying
     assert claim.extrapolated_share == pytest.approx(1.0)
-    assert claim.extrapolation == pytest.approx(1350 / 512, rel=1e-6)
+    assert claim.extrapolation == pytest.approx(1350 / 512, rel=3e-3)
     words = verdict_in_words(judge(fit))
     assert "100 % of this claim is extrapolated" in words and "by 2.64x" in words
 
