@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from models_of_scaling.fit_record import FitCode, FittedLaw
+from models_of_scaling.fit_record import FitCode
+from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.intervals import Interval
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.wording import batch_sizes_in_words, number_in_words

@@ -8,21 +8,16 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-import numpy as np
-
 from models_of_scaling.atomic_write import whole_file
-from models_of_scaling.curves import Curves
 from models_of_scaling.errors import InputError
-from models_of_scaling.gaussian_process import Deviation, Kernel
+from models_of_scaling.fitted_law import FittedLaw, decode_interval, decode_law
 from models_of_scaling.intervals import Interval
-from models_of_scaling.laws import LAW_NAMES, LawName
-from models_of_scaling.quantities import Floats
+from models_of_scaling.laws import LawName
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _FORMAT: Final = "batch-size-limit fit"
 
 FitCode = Literal["converged", "not_identified", "not_converged", "inconsistent"]
@@ -51,101 +46,6 @@ class MeasuredRows:
         lengths = {len(getattr(self, column.name)) for column in dataclasses.fields(self)}
         if len(lengths) != 1:
             raise ValueError(f"columns of different lengths {sorted(lengths)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FittedDeviation:
-    """What the Gaussian process adds to its mean law; see `gaussian_process`.
-
-    Attributes:
-        kernel: of the process.
-        point_weights: of the point fit's residuals, one per batch size of the kernel.
-        weights: of each draw's residuals.
-        deviates: one standard normal number per draw.
-    """
-
-    kernel: Kernel
-    point_weights: tuple[float, ...]
-    weights: tuple[tuple[float, ...], ...]
-    deviates: tuple[float, ...]
-
-    @cached_property
-    def of_draws(self) -> Deviation:
-        """The draws' deviations."""
-        return Deviation(
-            kernel=self.kernel,
-            weights_RC=np.array(self.weights),
-            deviate_R=np.array(self.deviates),
-        )
-
-    @cached_property
-    def of_point(self) -> Deviation:
-        """The point fit's deviation, its mean."""
-        return Deviation(
-            kernel=self.kernel, weights_RC=np.array([self.point_weights]), deviate_R=np.zeros(1)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FittedLaw:
-    """One law's fit.
-
-    Attributes:
-        name: of the law.
-        weight: its share in predictions; the laws' weights sum to 1.
-        parameters: natural parameters with intervals of this law alone; see `mixture`.
-        point: natural parameters of the point fit, always finite, to compute with.
-        noise: of one study's estimate at one batch size, in logs (0.05 is about 5 %).
-        converged: whether the point fit did.
-        held_out_error: root mean squared log error at held-out larger batch sizes, or None.
-        num_held_out: batch sizes held out for it.
-        log_evidence: log marginal likelihood of the rows, comparable between laws.
-        replicates: natural parameters of each draw, and its "noise"; columns of one length.
-        deviation: what a Gaussian process adds; None for every other law.
-    """
-
-    name: LawName
-    weight: float
-    parameters: dict[str, Interval]
-    point: dict[str, float]
-    noise: float
-    converged: bool
-    held_out_error: float | None
-    num_held_out: int
-    log_evidence: float
-    replicates: dict[str, tuple[float, ...]]
-    deviation: FittedDeviation | None = None
-
-    @cached_property
-    def point_curve(self) -> Curves:
-        """The point fit, the only one of its curves."""
-        return Curves(
-            columns={name: np.array([value]) for name, value in self.point.items()},
-            deviation=None if self.deviation is None else self.deviation.of_point,
-        )
-
-    @cached_property
-    def curves(self) -> Curves:
-        """The draws, one curve each."""
-        columns = {
-            name: np.array(column) for name, column in self.replicates.items() if name != "noise"
-        }
-        return Curves(
-            columns=columns, deviation=None if self.deviation is None else self.deviation.of_draws
-        )
-
-    @property
-    def noise_of_draws(self) -> Floats:
-        """The noise size of each draw."""
-        return np.array(self.replicates["noise"])
-
-    def steps(self, batch_size: float) -> float:
-        """Return the point fit's S(B), steps."""
-        return float(self.point_curve.steps(batch_size)[0, 0])
-
-    def replicate_steps(self, batch_size: float) -> Floats:
-        """Return S(B) of each replicate, steps, without the noise of a measurement."""
-        return np.asarray(self.curves.steps(batch_size)[:, 0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,21 +195,13 @@ def read_fit(path: Path) -> FitRecord:
 
 def _decode(content: dict[str, Any]) -> FitRecord:
     values = {column.name: content[column.name] for column in dataclasses.fields(FitRecord)}
-    values["laws"] = tuple(_decode_law(law) for law in content["laws"])
+    values["laws"] = tuple(decode_law(law) for law in content["laws"])
     values["advice"] = tuple(content["advice"])
     for name in ("critical_batch_size", "min_steps"):
-        values[name] = _decode_interval(content[name])
+        values[name] = decode_interval(content[name])
     for name in ("measured", "held_out"):
         values[name] = _decode_rows(content[name])
     return FitRecord(**values)
-
-
-def _decode_interval(content: Mapping[str, Any]) -> Interval:
-    ends = {
-        name: math.inf if content[name] is None else float(content[name])
-        for name in ("estimate", "low", "high")
-    }
-    return Interval(**ends, level=float(content["level"]), method=str(content["method"]))
 
 
 def _decode_rows(content: Mapping[str, Any]) -> MeasuredRows:
@@ -321,35 +213,4 @@ def _decode_rows(content: Mapping[str, Any]) -> MeasuredRows:
             math.inf if value is None else float(value) for value in content["steps_high"]
         ),
         reached=tuple(bool(value) for value in content["reached"]),
-    )
-
-
-def _decode_law(content: Mapping[str, Any]) -> FittedLaw:
-    if content["name"] not in LAW_NAMES:
-        raise ValueError(f"law {content['name']!r} is not one of {LAW_NAMES}")
-    values = dict(content)
-    values["parameters"] = {
-        name: _decode_interval(interval) for name, interval in content["parameters"].items()
-    }
-    values["replicates"] = {
-        name: tuple(float(value) for value in column)
-        for name, column in content["replicates"].items()
-    }
-    if values["deviation"] is not None:
-        values["deviation"] = _decode_deviation(values["deviation"])
-    return FittedLaw(**values)
-
-
-def _decode_deviation(content: Mapping[str, Any]) -> FittedDeviation:
-    kernel = content["kernel"]
-    return FittedDeviation(
-        kernel=Kernel(
-            amplitude=float(kernel["amplitude"]),
-            length=float(kernel["length"]),
-            noise=float(kernel["noise"]),
-            x_C=tuple(float(value) for value in kernel["x_C"]),
-        ),
-        point_weights=tuple(float(value) for value in content["point_weights"]),
-        weights=tuple(tuple(float(value) for value in row) for row in content["weights"]),
-        deviates=tuple(float(value) for value in content["deviates"]),
     )

@@ -13,11 +13,14 @@ from models_of_scaling.gaussian_process import Deviation, Kernel, fit_kernel
 from models_of_scaling.laws import LawName
 from models_of_scaling.noise import NoiseKnowledge
 from models_of_scaling.posterior import draw_posterior
+from models_of_scaling.process_draws import draw_process
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_rows import CellMeans
 
 GAUSSIAN_PROCESS: Final = "gaussian_process"
 _MEAN_LAW: Final = "hyperbola"
+# Draws of the mean law per draw of the process, which uses some often and others never.
+_MEANS_PER_DRAW: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,30 +73,27 @@ def draw_law(
         rng: source of randomness.
 
     Returns:
-        The draws. A Gaussian process has the evidence of its mean law, being centred on it.
+        The draws.
     """
     family = family_of(name)
-    draws = draw_posterior(family, cells, noise, theta_P, count, rng)
     if name != GAUSSIAN_PROCESS:
+        draws = draw_posterior(family, cells, noise, theta_P, count, rng)
         return LawDraws(
             family=family,
             theta_RP=draws.theta_RP,
             noise_R=draws.noise_R,
             log_evidence=draws.log_evidence,
         )
-    kernel = kernel_about(family, cells, noise, theta_P)
-    residual_RC = cells.log_steps_C - family.log_steps(draws.theta_RP, cells.x_C)[0]
-    deviation = Deviation(
-        kernel=kernel,
-        weights_RC=kernel.solved(residual_RC[:, cells.reached_C]),
-        deviate_R=rng.standard_normal(count),
-    )
+    draws = draw_posterior(family, cells, noise, theta_P, _MEANS_PER_DRAW * count, rng)
+    reached = cells.take(cells.reached_C)
+    residual = reached.log_steps_C - family.log_steps(draws.theta_RP, reached.x_C)[0]
+    process = draw_process(reached, noise, residual, count, rng)
     return LawDraws(
         family=family,
-        theta_RP=draws.theta_RP,
-        noise_R=np.full(count, kernel.noise),
-        log_evidence=draws.log_evidence,
-        deviation=deviation,
+        theta_RP=draws.theta_RP[process.law_R],
+        noise_R=process.noise_R,
+        log_evidence=draws.log_evidence + process.log_evidence,
+        deviation=process.deviation,
     )
 
 

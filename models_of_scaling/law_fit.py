@@ -2,26 +2,26 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from models_of_scaling.advice import advice_for, contradicted_sizes, fit_code
+from models_of_scaling.drawn_law import DrawnLaw, fitted_law
 from models_of_scaling.errors import InputError
 from models_of_scaling.families import LawFamily
-from models_of_scaling.fit_record import FitRecord, FittedDeviation, FittedLaw, MeasuredRows
+from models_of_scaling.fit_record import FitRecord, MeasuredRows
+from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.fitting import BatchedFit, Problem, fit_batched
 from models_of_scaling.group_effects import can_tell_groups, group_effects, no_group_effects
-from models_of_scaling.intervals import Interval, check_level, interval_of
-from models_of_scaling.law_draws import LawDraws, draw_law, family_of
+from models_of_scaling.intervals import check_level
+from models_of_scaling.law_draws import draw_law, family_of, kernel_about
 from models_of_scaling.laws import AVERAGED_LAWS, LawName
 from models_of_scaling.likelihood import Observations
 from models_of_scaling.measurements import Measurements, check_identifiable
 from models_of_scaling.mixture import critical_batch_size_interval, min_steps_interval
 from models_of_scaling.noise import noise_knowledge, smallest_sigma
 from models_of_scaling.provenance import collect_provenance
-from models_of_scaling.quantities import Floats
 from models_of_scaling.resampling import resample
 from models_of_scaling.selection import (
     LawScore,
@@ -31,9 +31,6 @@ from models_of_scaling.selection import (
     law_weights,
 )
 from models_of_scaling.study_rows import StudyRows, cell_means
-
-KEPT_REPLICATES: Final = 400
-_METHOD: Final = "posterior draws"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +64,6 @@ class FitChoice:
             raise InputError(f"--seed {self.seed} must be at least 0")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _DrawnLaw:
-    name: LawName
-    fit: BatchedFit
-    draws: LawDraws
-    score: LawScore
-    point_residuals: Floats
-
-
 def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
     """Fit the laws to measurements.
 
@@ -106,7 +94,7 @@ def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
     drawn = [_draw(name, study, choice) for name in names]
     evidence = law_evidence([law.score for law in drawn])
     laws = tuple(
-        _fitted_law(law, weight, study, reference, choice)
+        fitted_law(law, weight, study, reference=reference, level=choice.level)
         for law, weight in zip(drawn, law_weights(evidence), strict=True)
     )
     best = laws[choose_law(evidence, [len(law.point) for law in laws])]
@@ -163,16 +151,17 @@ def _point_fit(family: LawFamily, study: StudyRows) -> BatchedFit:
     return fit_batched(problem)
 
 
-def _draw(name: LawName, study: StudyRows, choice: FitChoice) -> _DrawnLaw:
+def _draw(name: LawName, study: StudyRows, choice: FitChoice) -> DrawnLaw:
     """Fit one law to the data, draw its parameters as often as asked, and score it."""
     family = family_of(name)
     fit = _point_fit(family, study)
     mu_RN, _ = family.log_steps(fit.theta_RP, study.x_N)
     means = cell_means(study, mu_RN[0], float(fit.log_sigma_R[0]))
+    noise = noise_knowledge(study.rows, study.cell_N)
     draws = draw_law(
         name,
         means,
-        noise_knowledge(study.rows, study.cell_N),
+        noise,
         fit.theta_RP[0],
         choice.replicates,
         # Every law gets the same random numbers, so that laws differ by their fit alone.
@@ -184,71 +173,12 @@ def _draw(name: LawName, study: StudyRows, choice: FitChoice) -> _DrawnLaw:
     )
     at = means.reached_C
     residuals = means.log_steps_C[at] - family.log_steps(fit.theta_RP, means.x_C[at])[0][0]
-    return _DrawnLaw(name=name, fit=fit, draws=draws, score=score, point_residuals=residuals)
-
-
-def _fitted_law(
-    drawn: _DrawnLaw, weight: float, study: StudyRows, reference: float, choice: FitChoice
-) -> FittedLaw:
-    """Turn one law's draws into its part of the record."""
-    family, draws, held_out = drawn.draws.family, drawn.draws, drawn.score.held_out
-    names = family.parameter_names
-    point_values = family.natural(drawn.fit.theta_RP[:1], reference)[0]
-    values_RP = family.natural(draws.theta_RP, reference)
-    law = FittedLaw(
-        name=drawn.name,
-        weight=weight,
-        parameters={},
-        point=dict(zip(names, point_values.tolist(), strict=True)),
-        noise=float(np.median(draws.noise_R)),
-        converged=bool(drawn.fit.converged_R[0]),
-        held_out_error=None if held_out is None else held_out.error,
-        num_held_out=0 if held_out is None else held_out.num_held_out,
-        log_evidence=draws.log_evidence,
-        replicates={
-            **dict(zip(names, _kept(values_RP.T), strict=True)),
-            "noise": _kept(draws.noise_R[None])[0],
-        },
-        deviation=_fitted_deviation(drawn, reference),
+    kernel = None
+    if draws.deviation is not None:
+        kernel = kernel_about(family, means, noise, fit.theta_RP[0])
+    return DrawnLaw(
+        name=name, fit=fit, draws=draws, score=score, point_residuals=residuals, kernel=kernel
     )
-    ends = (reference * float(np.exp(study.x_N.min())), reference * float(np.exp(study.x_N.max())))
-    return dataclasses.replace(law, parameters=_parameter_intervals(law, ends, choice.level))
-
-
-def _fitted_deviation(drawn: _DrawnLaw, reference: float) -> FittedDeviation | None:
-    """Return a Gaussian process's part, in batch sizes instead of ratios to the reference."""
-    deviation = drawn.draws.deviation
-    if deviation is None:
-        return None
-    at = np.array(deviation.kernel.x_C)
-    kernel = dataclasses.replace(deviation.kernel, x_C=tuple((at + np.log(reference)).tolist()))
-    return FittedDeviation(
-        kernel=kernel,
-        point_weights=tuple(deviation.kernel.solved(drawn.point_residuals).tolist()),
-        weights=tuple(tuple(row) for row in deviation.weights_RC[:KEPT_REPLICATES].tolist()),
-        deviates=tuple(deviation.deviate_R[:KEPT_REPLICATES].tolist()),
-    )
-
-
-def _kept(columns: Floats) -> list[tuple[float, ...]]:
-    return [tuple(column[:KEPT_REPLICATES].tolist()) for column in columns]
-
-
-def _parameter_intervals(
-    law: FittedLaw, ends: tuple[float, float], level: float
-) -> dict[str, Interval]:
-    """Return each natural parameter's interval by this law alone."""
-    alone = (law,)
-    intervals = {
-        "min_steps": min_steps_interval(alone, ends=ends, level=level),
-        "critical_batch_size": critical_batch_size_interval(alone, ends=ends, level=level),
-    }
-    for name in law.point.keys() - intervals.keys():
-        column = np.array(law.replicates[name])
-        intervals[name] = interval_of(
-            float(np.median(column)), column, np.ones_like(column), level=level, method=_METHOD
-        )
-    return intervals
 
 
 def _record(

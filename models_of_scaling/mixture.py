@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models_of_scaling.curves import Curves
-from models_of_scaling.fit_record import FittedLaw
+from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.fitting import Bools
 from models_of_scaling.intervals import Interval, weighted_quantile
 from models_of_scaling.quantities import Floats

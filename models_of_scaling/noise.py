@@ -15,17 +15,20 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import chdtrc, gammaln, logsumexp, stdtr, stdtrit
+from scipy.special import chdtrc, gammaln, logsumexp, ndtri, stdtr, stdtrit
 
 from models_of_scaling.fitting import SMALLEST_SIGMA, Bools, Integers
 from models_of_scaling.likelihood import Observations
 from models_of_scaling.priors import MISFIT_PER_OCTAVE, NOISE_DEGREES, TYPICAL_NOISE
 from models_of_scaling.quantities import Floats
 
-_OUTLIER_DEGREES: Final = 4.0
+OUTLIER_DEGREES: Final = 4.0
+# Even steps of 16 %, from what counts as noise-free to what tells nothing.
+NOISE_SIZES: Final = np.exp(np.linspace(np.log(0.003), np.log(0.8), 36))
 # Sixteen equally likely deviates stand for a new study's noise: no random number is needed, and a
 # 0.99 interval of 400 replicates x 16 deviates still has 64 values in each tail.
-NEW_STUDY_DEVIATES: Final = stdtrit(_OUTLIER_DEGREES, (np.arange(16) + 0.5) / 16)
+_NEW_STUDY_DEVIATES: Final = stdtrit(OUTLIER_DEGREES, (np.arange(16) + 0.5) / 16)
+_GOLDEN: Final = 0.5 * (math.sqrt(5.0) - 1.0)
 _SPARE_CELLS_TO_ESTIMATE: Final = 2
 _LEAST_PROBABILITY: Final = 1e-300
 
@@ -83,7 +86,7 @@ def log_deviation_density(deviations: Floats) -> Floats:
     Args:
         deviations: log steps less the law's, over the noise's scale; any shape.
     """
-    return log_t(deviations, _OUTLIER_DEGREES)
+    return log_t(deviations, OUTLIER_DEGREES)
 
 
 def log_probability_below(deviations: Floats) -> Floats:
@@ -92,13 +95,28 @@ def log_probability_below(deviations: Floats) -> Floats:
     Args:
         deviations: the law's log steps less the bound, over the noise's scale; any shape.
     """
-    return np.asarray(np.log(np.maximum(stdtr(_OUTLIER_DEGREES, deviations), _LEAST_PROBABILITY)))
+    return np.asarray(np.log(np.maximum(stdtr(OUTLIER_DEGREES, deviations), _LEAST_PROBABILITY)))
 
 
 def log_t(deviations: Floats, nu: float) -> Floats:
     """Return the log density of Student's t with nu degrees of freedom, of any shape."""
     constant = gammaln(0.5 * (nu + 1)) - gammaln(0.5 * nu) - 0.5 * np.log(nu * np.pi)
     return np.asarray(constant - 0.5 * (nu + 1) * np.log1p(deviations**2 / nu))
+
+
+def new_study_noise(noise_of_draws: Floats, beside: float) -> Floats:
+    """Return how far a new study's log steps may lie from each draw's curve.
+
+    Args:
+        noise_of_draws: size of Student's t, (R,).
+        beside: standard deviation of what is normal: a law's misfit, a group's offset.
+
+    Returns:
+        (R, 16) equally likely distances. The normal part is one deviate of each draw, spread evenly
+        over the draws, whose order is random.
+    """
+    even = _GOLDEN * (np.arange(len(noise_of_draws)) + 0.5) % 1.0
+    return np.asarray(noise_of_draws[:, None] * _NEW_STUDY_DEVIATES + beside * ndtri(even)[:, None])
 
 
 def misfit_beyond(log_distance: float) -> float:

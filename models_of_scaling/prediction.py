@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 
 from models_of_scaling.errors import InputError
-from models_of_scaling.fit_record import FitRecord, FittedLaw
+from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.intervals import Interval, check_level, interval_of, weighted_quantile
 from models_of_scaling.mixture import mixed
-from models_of_scaling.noise import NEW_STUDY_DEVIATES, misfit_beyond
+from models_of_scaling.noise import misfit_beyond, new_study_noise
 from models_of_scaling.quantities import Floats
 
 PREDICTIVE: Final = "posterior draws, averaged over laws, with the noise of a new study"
@@ -157,8 +158,8 @@ def predictive_draws(fit: FitRecord, batch_size: float) -> tuple[Floats, Floats]
 
     def of_law(law: FittedLaw) -> Floats:
         steps_R = law.replicate_steps(batch_size)
-        scale_R = np.sqrt(law.noise_of_draws**2 + misfit**2 + fit.group_sd**2)
-        return np.asarray(steps_R[:, None] * np.exp(scale_R[:, None] * NEW_STUDY_DEVIATES))
+        off = new_study_noise(law.noise_of_draws, float(np.hypot(misfit, fit.group_sd)))
+        return np.asarray(steps_R[:, None] * np.exp(off))
 
     return mixed(fit.laws, of_law)
 

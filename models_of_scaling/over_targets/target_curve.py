@@ -33,7 +33,8 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtr
 
-from models_of_scaling.fit_record import FitRecord, FittedLaw
+from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.intervals import Interval, weighted_quantile
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.mixture import mixed

@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from models_of_scaling.fit_record import FitRecord, FittedLaw
+from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.intervals import weighted_quantile
 from models_of_scaling.limit import LimitVerdict
 from models_of_scaling.mixture import mixed

@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from models_of_scaling.fit_record import FitRecord, FittedLaw
+from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.fitting import Integers
 from models_of_scaling.quantities import Floats
 

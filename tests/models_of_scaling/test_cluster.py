@@ -76,7 +76,8 @@ def test_a_placement_cuts_a_batch_as_the_trainer_does(batch_size, nodes, devices
     layout = BatchLayout(
         global_batch_size=batch_size, world_size=nodes * devices, max_per_device_batch_size=limit
     )
-    assert place.share == layout.max_share
+    forwards = range(layout.accumulate_grad_batches)
+    assert place.share == sum(len(layout.micro_batch(rank=0, forward=each)) for each in forwards)
     assert place.accumulate_grad_batches == layout.accumulate_grad_batches
     assert place.per_device_batch_size == layout.per_device_batch_size
 

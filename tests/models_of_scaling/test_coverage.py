@@ -7,6 +7,8 @@ are the bound. Shares above 0.9 are expected of
 - "2x" and "4x": a prediction beyond the rows allows for a law that errs by 4 % an octave, and in
   these studies it errs by nothing. Where it errs by that much ("law off"), and for the curve by the
   draws alone, both bounds stand;
+- "1x": the noise of these studies is normal, and a new study is predicted with Student's t, as the
+  published ones are; `test_priors.py` has studies with its tails;
 - S_min and B_crit, whose intervals open an end where rows tell no floor;
 - averages over laws: two of three are too free or too stiff for the truth. Their width is bounded.
 
@@ -36,8 +38,8 @@ simulated_studies = importlib.import_module("simulated_studies")
 Study = simulated_studies.Study
 
 # May be held more often: see above.
-OPEN_ABOVE = ("2x", "4x", "min_steps", "critical_batch_size")
-ALL_BUT_1X = (
+OPEN_ABOVE = ("1x", "2x", "4x", "min_steps", "critical_batch_size")
+ALL = (
     *OPEN_ABOVE, "curve at 1x", "curve at 2x", "curve at 4x", "2x, law off", "4x, law off",
 )  # fmt: skip
 
@@ -59,7 +61,7 @@ class Averaged(Case):
     """A study to which the three averaged laws are fitted, with their rolling-origin scores."""
 
     num_studies: int = 120
-    open_above: tuple[str, ...] = ALL_BUT_1X
+    open_above: tuple[str, ...] = ALL
 
 
 def powers(first, last):
@@ -76,14 +78,14 @@ def alone(law, **values):
 
 
 LAWS_ALONE = {
-    "hyperbola": Case(study=alone(HYPERBOLA), width_at_4x=1.37),
+    "hyperbola": Case(study=alone(HYPERBOLA), width_at_4x=1.40),
     "power_with_floor": Case(
         study=alone(SOFT),
-        width_at_4x=1.41,
+        width_at_4x=1.43,
         # 0.958 measured: the prior's 0.2 is not much wider than what these rows leave open.
         open_above=(*OPEN_ABOVE, "exponent"),
     ),
-    "p_norm_knee": Case(study=alone(SHARP), width_at_4x=1.41),
+    "p_norm_knee": Case(study=alone(SHARP), width_at_4x=1.44),
     "smoothly_broken_power": Case(
         study=alone(
             SmoothlyBrokenPower(
@@ -95,78 +97,65 @@ LAWS_ALONE = {
             ),
             sizes=powers(3, 13),
         ),
-        width_at_4x=1.44,
+        width_at_4x=1.46,
+        # 0.952 and 0.956 measured: truths near the centre of their priors, which tell most of them.
+        open_above=(*OPEN_ABOVE, "exponent", "sharpness"),
     ),
     "knee_with_upturn": Case(
         study=alone(
             KneeWithUpturn(min_steps=100, critical_batch_size=256, turning_batch_size=8192),
             sizes=powers(3, 12),
         ),
-        width_at_4x=3.38,
+        width_at_4x=3.40,
     ),
     "gaussian_process": Case(
         study=Study(law=HYPERBOLA, laws=("gaussian_process",), deviation=0.1),
-        width_at_4x=1.37,
-        # Known to be too sure. Amplitude, length and noise are the likeliest ones for 9 residuals,
-        # not drawn, and in many studies the likeliest amplitude is the smallest allowed. What the
-        # allowance for a law that errs adds makes up for it in part.
-        known={
-            "1x": 0.82,
-            "2x": 0.87,
-            "2x, law off": 0.80,
-            "4x, law off": 0.82,
-            "curve at 1x": 0.80,
-            "curve at 2x": 0.67,
-            "curve at 4x": 0.56,
-        },
+        width_at_4x=1.42,
+        # A smooth path of 10 % about the law is a bend as often as not, and the grid's amplitudes
+        # begin at 1 %: what the allowance for a law that errs adds makes up for it.
+        known={"curve at 2x": 0.82, "curve at 4x": 0.80},
     ),
     "gaussian_process_about_a_hyperbola": Case(
         study=Study(law=HYPERBOLA, laws=("gaussian_process",)),
-        width_at_4x=1.36,
+        width_at_4x=1.40,
         num_studies=300,
-        known={"1x": 0.85, "2x, law off": 0.85},  # the likeliest noise again
     ),
     "hyperbola_without_repeats": Case(
         study=alone(HYPERBOLA, seeds=1),
-        width_at_4x=1.40,
-        # The rows are taken to lie about the law with Student's t, a new study with a normal of
-        # the same scale, which for normal noise is a sixth too small. Repeats make up for it.
-        known={"1x": 0.84, "2x, law off": 0.86, "min_steps": 0.86, "critical_batch_size": 0.87},
+        width_at_4x=1.43,
     ),
     "hyperbola_one_bad_batch_size_in_eight": Case(
         study=alone(HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
-        width_at_4x=1.63,
+        width_at_4x=1.71,
         # 0.96 to 1 measured: the bad one raises the noise of all, and a new study is not bad.
-        open_above=("1x", *ALL_BUT_1X),
+        open_above=ALL,
     ),
     "hyperbola_noise_five_times_as_large": Case(
-        study=alone(HYPERBOLA, tuning_noise=0.15, seed_noise=0.25), width_at_4x=2.52
+        study=alone(HYPERBOLA, tuning_noise=0.15, seed_noise=0.25), width_at_4x=2.89
     ),
 }
 AVERAGED = {
     "hyperbola_past_the_knee": Averaged(
-        study=Study(law=HYPERBOLA, sizes=powers(3, 10)), width_at_4x=1.44
+        study=Study(law=HYPERBOLA, sizes=powers(3, 10)), width_at_4x=1.48
     ),
     "hyperbola_below_the_knee": Averaged(
-        study=Study(law=HYPERBOLA, sizes=powers(3, 7)), width_at_4x=2.12
+        study=Study(law=HYPERBOLA, sizes=powers(3, 7)), width_at_4x=2.11
     ),
     "power_with_floor_no_repeats": Averaged(
-        study=Study(law=SOFT, sizes=powers(3, 10), seeds=1), width_at_4x=1.60
+        study=Study(law=SOFT, sizes=powers(3, 10), seeds=1), width_at_4x=1.67
     ),
     "p_norm_past_the_knee": Averaged(
         study=Study(law=SHARP, sizes=powers(3, 10)),
-        width_at_4x=2.09,
+        width_at_4x=2.13,
         # Two batch sizes past the knee don't rule out the two laws that can't bend so hard.
         known={
-            "critical_batch_size": 0.81,
-            "2x, law off": 0.83,
-            "4x, law off": 0.81,
-            "curve at 2x": 0.82,
-            "curve at 4x": 0.82,
+            "critical_batch_size": 0.78,
+            "curve at 2x": 0.81,
+            "curve at 4x": 0.80,
         },
     ),
     "p_norm_data_end_2x_below_the_knee": Averaged(
-        study=Study(law=SHARP, sizes=powers(1, 7)), width_at_4x=2.12
+        study=Study(law=SHARP, sizes=powers(1, 7)), width_at_4x=2.16
     ),
     "p_norm_data_end_8x_below_the_knee": Averaged(
         study=Study(
@@ -180,7 +169,7 @@ AVERAGED = {
         study=Study(
             law=PNormKnee(min_steps=100, critical_batch_size=148, sharpness=2), sizes=powers(1, 7)
         ),
-        width_at_4x=2.37,
+        width_at_4x=2.40,
         # Two laws of three can't bend so late and so hard; their half of the odds costs coverage.
         known={"critical_batch_size": 0.78, "4x": 0.82, "4x, law off": 0.82, "curve at 4x": 0.81},
     ),
@@ -191,17 +180,17 @@ AVERAGED = {
         study=Study(
             law=PNormKnee(min_steps=100, critical_batch_size=134, sharpness=3), sizes=powers(1, 7)
         ),
-        width_at_4x=2.14,
-        known={"critical_batch_size": 0.195, "4x": 0.46, "4x, law off": 0.46, "curve at 4x": 0.42},
+        width_at_4x=2.16,
+        known={"critical_batch_size": 0.19, "4x": 0.49, "4x, law off": 0.47, "curve at 4x": 0.44},
     ),
     "one_bad_batch_size_in_eight": Averaged(
         study=Study(law=HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
-        width_at_4x=1.99,
-        open_above=("1x", *ALL_BUT_1X),  # as for the hyperbola alone
+        width_at_4x=2.07,
+        open_above=ALL,  # as for the hyperbola alone
     ),
     "noise_five_times_as_large": Averaged(
         study=Study(law=HYPERBOLA, sizes=powers(3, 10), tuning_noise=0.15, seed_noise=0.25),
-        width_at_4x=3.88,
+        width_at_4x=4.26,
     ),
 }
 

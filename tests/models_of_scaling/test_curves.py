@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models_of_scaling.curves import Curves
-from models_of_scaling.gaussian_process import Deviation, Kernel
+from models_of_scaling.gaussian_process import FREQUENCIES, Deviation
 from models_of_scaling.laws import Hyperbola, KneeWithUpturn, PowerWithFloor, SmoothlyBrokenPower
 from models_of_scaling.quantities import batch_size_where_doubling_saves, batch_size_with_overhead
 
@@ -18,9 +18,12 @@ CORNERS = np.exp(np.linspace(0.0, 14.0, 29))
 def a_process_that_adds_nothing(count):
     """Makes `Curves` look up what it has a closed form for."""
     return Deviation(
-        kernel=Kernel(amplitude=0.1, length=2.0, noise=0.1, x_C=(0.0,)),
+        x_C=np.zeros(1),
+        amplitude_R=np.full(count, 0.1),
+        length_R=np.full(count, 2.0),
         weights_RC=np.zeros((count, 1)),
-        deviate_R=np.zeros(count),
+        shift_R=np.full(count, 0.5),
+        heights=np.zeros((count, 2 * FREQUENCIES)),
     )
 
 

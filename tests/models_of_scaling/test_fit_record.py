@@ -37,7 +37,7 @@ def test_the_file_is_strict_json_with_what_readers_need(tmp_path, fit):
         raise AssertionError(word)
 
     content = json.loads((tmp_path / "fit.json").read_text(), parse_constant=refuse)
-    assert content["schema_version"] == 2
+    assert content["schema_version"] == 3
     assert content["provenance"]["versions"]["numpy"] == np.__version__
     assert len(content["laws"][0]["replicates"]["min_steps"]) == 400
     assert content["held_out"]["batch_size"] == [512, 512, 1024, 1024]

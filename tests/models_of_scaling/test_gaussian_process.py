@@ -1,26 +1,49 @@
 """The flexible law: its algebra is scikit-learn's, its draws are the process's."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
 from models_of_scaling.fit_record import read_fit, write_fit
-from models_of_scaling.gaussian_process import Deviation, Kernel, fit_kernel
+from models_of_scaling.gaussian_process import (
+    Kernel,
+    covariance,
+    draw_paths,
+    fit_kernel,
+    mean_deviation,
+)
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import AVERAGED_LAWS, Hyperbola
+from models_of_scaling.noise import NOISE_SIZES, NoiseKnowledge
 from models_of_scaling.prediction import predict
+from models_of_scaling.process_draws import draw_process
+from models_of_scaling.study_rows import CellMeans
 
 LAW = Hyperbola(min_steps=100, critical_batch_size=400)
 SIZES = 2 ** np.arange(2, 14)
 GAUSSIAN_PROCESS = FitChoice(laws=("gaussian_process",), replicates=400)
 
 
-def kernel_at(x_C, **values):
-    return Kernel(**{"amplitude": 0.2, "length": 2.0, "noise": 0.05, "x_C": tuple(x_C), **values})
+def reference_at(x_C, residuals, *, amplitude, length, noise):
+    """What scikit-learn has for a process of these numbers."""
+    kernel = ConstantKernel(amplitude**2) * RBF(length)
+    process = GaussianProcessRegressor(kernel, alpha=noise**2, optimizer=None)
+    return process.fit(np.asarray(x_C)[:, None], residuals)
+
+
+def paths_at(x_C, residuals, count, *, amplitude, length, noise, seed=0):
+    """So many draws of ours."""
+    numbers = np.full(count, amplitude), np.full(count, length)
+    variance, rows = (
+        np.tile(each, (count, 1)) for each in (np.full(len(x_C), noise**2), residuals)
+    )
+    return draw_paths(np.asarray(x_C), numbers, variance, rows, np.random.default_rng(seed))
 
 
 def steps_with_a_bump(sizes=SIZES):
@@ -37,81 +60,119 @@ def bent(simulated):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_mean_and_standard_deviation_are_those_of_scikit_learn(seed):
+def test_the_mean_is_that_of_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     x_C, residuals = np.sort(rng.uniform(1, 9, 8)), rng.normal(0, 0.2, 8)
-    kernel = kernel_at(x_C, length=float(rng.uniform(1.4, 5)))
-    reference = GaussianProcessRegressor(
-        ConstantKernel(kernel.amplitude**2) * RBF(kernel.length),
-        alpha=kernel.noise**2,
-        optimizer=None,
-    ).fit(x_C[:, None], residuals)
+    numbers = {"amplitude": 0.2, "length": float(rng.uniform(1.4, 5)), "noise": 0.05}
     x = np.linspace(-2, 14, 50)
-    mean, sd = reference.predict(x[:, None], return_std=True)
-    ours = Deviation(
-        kernel=kernel, weights_RC=kernel.solved(residuals[None]), deviate_R=np.zeros(1)
-    )
-    np.testing.assert_allclose(ours.log_factor(np.exp(x))[0], mean, atol=1e-8)
-    np.testing.assert_allclose(kernel.sd(x), sd, atol=1e-8)
+    want = reference_at(x_C, residuals, **numbers).predict(x[:, None])
+    ours = mean_deviation(Kernel(**numbers), x_C, residuals)
+    np.testing.assert_allclose(ours.log_factor(np.exp(x))[0], want, atol=1e-8)
 
 
-def test_without_noise_the_process_passes_through_what_it_was_told():
-    x_C = np.array([1.0, 3.0, 6.0])
-    kernel = kernel_at(x_C, noise=0.0)
-    told = np.array([[0.1, -0.2, 0.05]])
-    through = Deviation(kernel=kernel, weights_RC=kernel.solved(told), deviate_R=np.ones(1))
-    # what is left open is a root of rounding: 1e-16 ** 0.5
-    np.testing.assert_allclose(through.log_factor(np.exp(x_C)), told, atol=1e-7)
-
-
-def test_at_a_batch_size_the_draws_are_distributed_as_the_process():
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize("length", [1.4, 2.8, 6.0])
+def test_draws_have_the_mean_and_the_covariance_of_scikit_learn(length):
+    """Within, between and beyond the rows, and together: a doubling's saving is a difference."""
     x_C = np.linspace(2, 8, 7)
-    kernel = kernel_at(x_C)
-    residuals = rng.normal(0, 0.1, 7)
-    draws = Deviation(
-        kernel=kernel,
-        weights_RC=np.tile(kernel.solved(residuals), (4000, 1)),
-        deviate_R=rng.standard_normal(4000),
-    )
-    for x in (4.3, 9.5, 12.0):
-        values = draws.log_factor(np.exp([x]))[:, 0]
-        mean = kernel.covariance(np.array([x]))[0] @ kernel.solved(residuals)
-        normal = stats.norm(mean, kernel.sd(np.array([x]))[0])
-        # 1.6 / sqrt(4000) is one in a hundred
-        assert stats.kstest(values, normal.cdf).statistic < 0.026
+    residuals = np.random.default_rng(1).normal(0, 0.1, 7)
+    numbers = {"amplitude": 0.2, "length": length, "noise": 0.05}
+    x = np.array([3.0, 4.3, 5.0, 8.5, 9.2, 10.5, 13.0, 14.0])
+    mean, covariance = reference_at(x_C, residuals, **numbers).predict(x[:, None], return_cov=True)
+    count = 20_000
+    values = paths_at(x_C, residuals, count, **numbers).log_factor(np.exp(x))
+    sd = np.sqrt(np.diag(covariance))
+    # 5 standard errors of a mean; of a covariance over both sds, at most 2^0.5 / count^0.5 for
+    # normal values, which a mixture of waves is not quite: 1.5 times that.
+    np.testing.assert_allclose(values.mean(axis=0), mean, atol=5 * sd.max() / count**0.5)
+    off = (np.cov(values.T) - covariance) / np.outer(sd, sd)
+    assert np.abs(off).max() < 1.5 * 5 * (2 / count) ** 0.5
 
 
-def test_each_draw_at_its_own_batch_size_is_that_draw_at_it():
-    rng = np.random.default_rng(2)
-    kernel = kernel_at(np.linspace(2, 8, 7))
-    draws = Deviation(
-        kernel=kernel, weights_RC=rng.normal(0, 1, (5, 7)), deviate_R=rng.standard_normal(5)
-    )
-    sizes = np.exp(rng.uniform(1, 9, 5))
+def test_a_draw_is_one_path_whatever_batch_sizes_are_asked_for_together():
+    x_C = np.linspace(2, 8, 7)
+    draws = paths_at(x_C, np.full(7, 0.1), 5, amplitude=0.2, length=2.0, noise=0.05)
+    sizes = np.exp(np.array([2.5, 6.1, 9.7, 12.0, 3.3]))
     together = draws.log_factor(sizes)
     np.testing.assert_allclose(
         draws.log_factor(sizes[:, None])[:, 0], np.diag(together), rtol=1e-12
     )
+    again = np.concatenate([draws.log_factor(sizes[:2]), draws.log_factor(sizes[2:])], axis=1)
+    np.testing.assert_allclose(again, together, rtol=1e-12)
+
+
+def test_without_noise_every_path_passes_through_what_it_was_told():
+    x_C, told = np.array([1.0, 3.0, 6.0]), np.array([0.1, -0.2, 0.05])
+    paths = paths_at(x_C, told, 20, amplitude=0.2, length=2.0, noise=0.0)
+    np.testing.assert_allclose(paths.log_factor(np.exp(x_C)), np.tile(told, (20, 1)), atol=1e-9)
 
 
 def test_far_from_every_batch_size_the_process_is_its_mean_law_with_its_whole_amplitude():
-    kernel = kernel_at(np.linspace(2, 8, 7))
-    draws = Deviation(
-        kernel=kernel,
-        weights_RC=kernel.solved(np.full((2, 7), 0.3)),
-        deviate_R=np.array([0.0, 1.5]),
+    paths = paths_at(
+        np.linspace(2, 8, 7), np.full(7, 0.3), 20_000, amplitude=0.2, length=2.0, noise=0.05
     )
-    far = np.exp([8 + 12 * kernel.length])  # exp(-72) of the covariance is left
-    np.testing.assert_allclose(draws.log_factor(far)[:, 0], [0.0, 1.5 * 0.2], atol=1e-12)
+    far = paths.log_factor(np.exp([8 + 24.0]))[:, 0]  # 12 lengths: exp(-72) is left
+    assert stats.kstest(far, stats.norm(0, 0.2).cdf).statistic < 1.63 / 20_000**0.5
+
+
+def cells_of(x_C, log_steps_C):
+    count = len(x_C)
+    return CellMeans(
+        x_C=np.asarray(x_C),
+        log_steps_C=np.asarray(log_steps_C),
+        information_C=np.ones(count),
+        reached_C=np.ones(count, dtype=bool),
+        spread_C=np.zeros(count),
+        width_C=np.zeros(count),
+        group_variance_C=np.zeros(count),
+    )
+
+
+def test_hyper_parameters_and_evidence_are_those_of_the_marginal_likelihood_on_the_grid():
+    """One draw of the law, so that its residuals are given; the reference is scikit-learn's."""
+    x_C = np.linspace(2, 8, 7)
+    residual = np.random.default_rng(2).normal(0, 0.06, 7)
+    noise = NoiseKnowledge()
+    count = 20_000
+    found = draw_process(
+        cells_of(x_C, residual), noise, residual[None], count, np.random.default_rng(3)
+    )
+    amplitudes, lengths = np.geomspace(0.01, 0.4, 7), np.geomspace(1.4, 6.0, 4)
+    logs = np.array([
+        [
+            reference_at(
+                x_C, residual, amplitude=a, length=each, noise=size
+            ).log_marginal_likelihood_value_
+            + log_probability
+            for a, each in itertools.product(amplitudes, lengths)
+        ]
+        for size, log_probability in zip(
+            NOISE_SIZES[::3], noise.log_probability(NOISE_SIZES[::3]), strict=True
+        )
+    ])
+    odds = np.exp(logs - logs.max())
+    odds /= odds.sum()
+    # As Student's t with the same middle 90 %: 1.645 / 2.132 of the normal's size.
+    got = [
+        np.mean(np.isclose(found.noise_R, 0.7716 * size, rtol=1e-3)) for size in NOISE_SIZES[::3]
+    ]
+    np.testing.assert_allclose(got, odds.sum(axis=1), atol=0.01)
+    of_amplitude = odds.sum(axis=0).reshape(7, 4).sum(axis=1)
+    got = [np.mean(np.isclose(found.deviation.amplitude_R, a)) for a in amplitudes]
+    np.testing.assert_allclose(got, of_amplitude, atol=0.01)
+    # Of the law alone: Student's t with the noise's size integrated out on its own, finer grid.
+    of_law = logsumexp(
+        np.array([stats.t(4, 0, size).logpdf(residual).sum() for size in NOISE_SIZES])
+        + noise.log_probability(NOISE_SIZES)
+    )
+    want = logsumexp(logs) - np.log(28) - of_law
+    assert found.log_evidence == pytest.approx(want, abs=1e-6)
 
 
 def test_amplitude_length_and_noise_are_recovered_from_many_residuals():
     rng = np.random.default_rng(3)
-    planted = kernel_at(np.linspace(0, 150, 500), amplitude=0.15, length=1.8, noise=0.04)
-    x_C = np.array(planted.x_C)
-    residuals = rng.multivariate_normal(np.zeros(500), planted.covariance(x_C), method="eigh")
-    residuals += planted.noise * rng.standard_normal(500)
+    x_C = np.linspace(0, 150, 500)
+    residuals = rng.multivariate_normal(np.zeros(500), covariance(x_C, 0.15, 1.8), method="eigh")
+    residuals += 0.04 * rng.standard_normal(500)
     found = fit_kernel(x_C, residuals, smallest_noise=0.003)
     # 150 / (1.8 sqrt(2 pi)) = 33 independent pieces: the amplitude to 1 / sqrt(66) = 12 %, the
     # length somewhat better, the noise to 1 / sqrt(2 * 430) = 3.4 %; 4 standard errors of each

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from models_of_scaling.curves import Curves
 from models_of_scaling.law_draws import draw_law, family_of, kernel_about
@@ -63,39 +62,38 @@ def test_the_natural_parameters_of_the_draws_tell_the_curves_that_were_drawn(nam
     columns = dict(zip(draws.family.parameter_names, natural_RP.T, strict=True))
     deviation = draws.deviation
     if deviation is not None:  # its batch sizes are ratios to the reference in the draws
-        x_C = tuple((np.array(deviation.kernel.x_C) + np.log(REFERENCE)).tolist())
-        deviation = replace(deviation, kernel=replace(deviation.kernel, x_C=x_C))
+        deviation = replace(deviation, x_C=deviation.x_C + np.log(REFERENCE))
     curves = Curves(columns=columns, deviation=deviation)
     for x in (-2.0, 0.0, 6.0):
         got = np.log(curves.steps(REFERENCE * np.exp(x))[:, 0])
         np.testing.assert_allclose(got, draws.log_steps(x), atol=1e-9)
 
 
-def test_a_process_is_drawn_about_its_mean_law_and_has_its_evidence():
+def test_a_process_follows_rows_that_its_mean_law_made_and_has_no_better_evidence():
     rows, process = drawn("gaussian_process")
     _, hyperbola = drawn("hyperbola")
-    np.testing.assert_array_equal(process.theta_RP, hyperbola.theta_RP)
-    assert process.log_evidence == hyperbola.log_evidence
-    # Each draw follows its own residuals: at the rows what they leave is about the noise.
+    # It can do all that its law can, and spends some of its odds on more.
+    assert -2 < process.log_evidence - hyperbola.log_evidence < 0.5
     at_rows = np.array([process.log_steps(float(x)) for x in X_C]).T
     assert np.abs(at_rows.mean(axis=0) - rows.log_steps_C).max() < 0.06
-    assert (process.noise_R == process.deviation.kernel.noise).all()
 
 
-def test_far_out_a_draw_of_the_process_is_its_law_times_its_own_deviation():
-    _, process = drawn("gaussian_process", count=2000)
-    _, hyperbola = drawn("hyperbola", count=2000)
-    kernel = process.deviation.kernel
-    far = float(X_C[-1]) + 12 * kernel.length
-    off = (process.log_steps(far) - hyperbola.log_steps(far)) / kernel.amplitude
-    # 1.6 / sqrt(2000) is one in a hundred
-    assert stats.kstest(off, "norm").statistic < 0.036
+def test_a_bend_that_no_law_makes_speaks_for_the_process():
+    family, theta_P = point_of("gaussian_process")
+    bump = 0.3 * np.exp(-0.5 * (X_C / 1.5) ** 2)
+    rows = cells(family.log_steps(theta_P[None], X_C)[0][0] + bump)
+    process, hyperbola = (
+        draw_law(name, rows, NoiseKnowledge(), theta_P, 300, np.random.default_rng(0))
+        for name in ("gaussian_process", "hyperbola")
+    )
+    assert process.log_evidence > hyperbola.log_evidence + 2
+    assert np.median(process.noise_R) < 0.3 * np.median(hyperbola.noise_R)
 
 
 def test_a_batch_size_where_nothing_reached_tells_the_process_nothing_of_its_residual():
     reached_C = np.arange(len(X_C)) != len(X_C) - 1
     _, process = drawn("gaussian_process", reached_C=reached_C)
-    assert process.deviation.kernel.x_C == tuple(X_C[:-1].tolist())
+    np.testing.assert_array_equal(process.deviation.x_C, X_C[:-1])
     assert process.deviation.weights_RC.shape == (300, len(X_C) - 1)
 
 

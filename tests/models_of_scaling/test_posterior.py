@@ -11,8 +11,8 @@ from models_of_scaling.families import FAMILIES
 from models_of_scaling.fitting import Problem, fit_batched
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola, PNormKnee
-from models_of_scaling.noise import NoiseKnowledge
-from models_of_scaling.posterior import NOISE_SIZES, draw_posterior
+from models_of_scaling.noise import NOISE_SIZES, NoiseKnowledge
+from models_of_scaling.posterior import draw_posterior
 from models_of_scaling.prediction import predict
 from models_of_scaling.study_rows import CellMeans
 

@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 
 from models_of_scaling.families import FAMILIES
-from models_of_scaling.noise import NoiseKnowledge
-from models_of_scaling.posterior import NOISE_SIZES
+from models_of_scaling.noise import NOISE_SIZES, NoiseKnowledge
 from models_of_scaling.priors import MISFIT_PER_OCTAVE, PRIORS
 
 sys.path.insert(0, str(Path(__file__).parent))  # the processes look for the module there too
@@ -81,7 +80,7 @@ def test_truths_drawn_from_the_priors_are_held_as_often_as_the_posterior_promise
 ):
     """The calibration that a Bayesian interval has by construction, so both bounds are its own.
 
-    The Gaussian process is not among them: its amplitude, length and noise have no prior.
+    The Gaussian process is not among them: it is no family of curves.
     """
     studies = simulated_studies.run_all(pool, simulated_studies.ask_prior_study, name, NUM_STUDIES)
     shares = {asked: np.mean([answers[asked][0] for answers in studies]) for asked in studies[0]}
@@ -94,9 +93,6 @@ def test_truths_drawn_from_the_priors_are_held_as_often_as_the_posterior_promise
     for asked, share in shares.items():
         promised = 0.5 if asked.endswith("50%") else 0.9
         error = sqrt(promised * (1 - promised) / NUM_STUDIES)
-        if asked == "1x, noise with tails":
-            # A new study is predicted with normal noise of the t's scale: 0.83 to 0.86 measured.
-            promised = 0.85
         assert share >= promised - 4 * error, asked
         # Beyond the rows a prediction allows for 4 % an octave of misfit, which is not here.
         if not asked.startswith(("2x", "4x", "8x")):

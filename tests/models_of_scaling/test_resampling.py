@@ -4,8 +4,7 @@ import numpy as np
 
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
-from models_of_scaling.noise import NoiseKnowledge, noise_knowledge
-from models_of_scaling.posterior import NOISE_SIZES
+from models_of_scaling.noise import NOISE_SIZES, NoiseKnowledge, noise_knowledge
 from models_of_scaling.priors import TYPICAL_NOISE
 from models_of_scaling.resampling import resample
 from models_of_scaling.study_source import TableChoice, measurements_from_trials
