@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any, Final
 
-from models_of_scaling.backtest.scores import Estimated, Outcome, Score
+from models_of_scaling.backtest.scores import Outcome, Score
+from models_of_scaling.interval_scores import Estimated
 from models_of_scaling.published.series import PublishedSeries
 
 _PARTS: Final = {

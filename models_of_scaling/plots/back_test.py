@@ -15,7 +15,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from models_of_scaling.backtest.cases import DESIGNS, FACTORS
 from models_of_scaling.backtest.forecasters import AVERAGED, TODAYS_PRACTICE
-from models_of_scaling.backtest.scores import Estimated, Outcome, Score, scores
+from models_of_scaling.backtest.scores import Outcome, Score, scores
+from models_of_scaling.interval_scores import Estimated
 from models_of_scaling.plots.steps_to_target import BLUE, GREY, ORANGE, VERMILION
 from models_of_scaling.plots.targets import picture_of
 from models_of_scaling.published.series import SERIES_PARTS

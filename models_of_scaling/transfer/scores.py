@@ -1,7 +1,7 @@
 """Scores of a transfer's predictions against what was measured, and their tables.
 
 Several predictions are from one rung and share its runs, so a coverage comes with Wilson's interval
-that counts a rung as one case (`backtest.scores`).
+that counts a rung as one case (`interval_scores`).
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models_of_scaling.backtest.scores import Estimated, share_over_series, winkler_log_score
+from models_of_scaling.interval_scores import Estimated, share_over_series, winkler_log_score
 
 
 @dataclass(frozen=True, kw_only=True)

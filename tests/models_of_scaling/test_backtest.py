@@ -17,13 +17,8 @@ from models_of_scaling.backtest.forecasters import (
     todays_practice,
 )
 from models_of_scaling.backtest.run import back_test
-from models_of_scaling.backtest.scores import (
-    Outcome,
-    over_series,
-    scores,
-    share_over_series,
-    winkler_log_score,
-)
+from models_of_scaling.backtest.scores import Outcome, scores
+from models_of_scaling.interval_scores import over_series, share_over_series, winkler_log_score
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, Hyperbola
 from models_of_scaling.measurements import Measurements, TableSource
@@ -165,8 +160,10 @@ def test_todays_practice_gives_a_noise_free_hyperbola_back():
 
 def test_a_law_that_is_added_to_the_laws_is_a_forecaster():
     assert list(FORECASTERS) == [*LAW_NAMES, AVERAGED, TODAYS_PRACTICE]
-    assert laws_needed([AVERAGED]) == AVERAGED_LAWS
-    assert laws_needed([AVERAGED, "gaussian_process"]) == (*AVERAGED_LAWS, "gaussian_process")
+    # The upturn joins the average where the largest batch sizes never reached.
+    averaged = (*AVERAGED_LAWS, "knee_with_upturn")
+    assert laws_needed([AVERAGED]) == averaged
+    assert laws_needed([AVERAGED, "gaussian_process"]) == (*averaged, "gaussian_process")
     assert laws_needed(["hyperbola", TODAYS_PRACTICE]) == ("hyperbola",)
     assert laws_needed([TODAYS_PRACTICE]) == ()
 

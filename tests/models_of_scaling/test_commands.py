@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from models_of_scaling.laws import Hyperbola
+from models_of_scaling.commands.fit import LAWS
+from models_of_scaling.laws import LAW_NAMES, Hyperbola
 from models_of_scaling.trials import write_trials
 
 LAW = Hyperbola(min_steps=100, critical_batch_size=300)
@@ -110,6 +111,11 @@ def test_epochs_and_examples_are_other_units_of_the_same_table(table, tmp_path, 
         _, out, _ = run_command_line("predict", fit, "--batch-size", 300, "--json")
         assert code == 0
         assert json.loads(out)[0]["steps"] == pytest.approx(200, rel=0.01)  # as above
+
+
+def test_every_law_can_be_asked_for_by_name():
+    # `commands.fit` may not import `laws`, which loads numpy, for its help.
+    assert ("auto", *LAW_NAMES) == LAWS
 
 
 def test_one_law_can_be_asked_for(table, tmp_path, run_command_line):
