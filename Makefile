@@ -40,10 +40,12 @@ study: $(STAMP) ## Sweep, fit, predict, compare, report: a verdict on real image
 study-quick: $(STAMP) ## The same in under a minute, with fewer trials
 	$(BIN)/python -m surrogate.study --out $(STUDY)-quick --quick
 
-# The slow ones alone: they time things side by side, or use both cores themselves.
+# Slow tests share runs within a module, so a module stays on one core (loadscope); those that time
+# things side by side, or use both cores themselves, run alone.
 test: $(DEV_STAMP) ## Every test that needs no accelerator
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'slow and not alone'
+	$(BIN)/python -m pytest -m alone
 
 check: $(DEV_STAMP) ## Lint, types and the fast tests
 	$(BIN)/ruff check .

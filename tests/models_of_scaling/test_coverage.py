@@ -202,6 +202,7 @@ def pool():
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # two processes of its own
 @pytest.mark.parametrize(
     "case",
     [*LAWS_ALONE.values(), *AVERAGED.values()],

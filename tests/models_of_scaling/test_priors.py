@@ -74,6 +74,7 @@ def test_the_allowance_for_a_law_that_errs_is_four_percent_an_octave():
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # two processes of its own
 @pytest.mark.parametrize("name", FAMILIES)
 def test_truths_drawn_from_the_priors_are_held_as_often_as_the_posterior_promises(
     pool, capsys, name
