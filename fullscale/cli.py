@@ -7,20 +7,32 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+import torch
 from jsonargparse import ArgumentError
 from jsonargparse.typing import PositiveFloat
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fullscale.callbacks.communication_hook import CommunicationHook
 from fullscale.callbacks.join_within import JoinError, JoinWithin
-from fullscale.callbacks.print_run import PrintRun
+from fullscale.callbacks.lean_steps import SkipEmptyHooks
+from fullscale.callbacks.log_evaluations import LogEvaluations
+from fullscale.callbacks.metrics_csv import MetricsCsv
+from fullscale.callbacks.mlperf_log import MLPerfLog
+from fullscale.callbacks.print_run import PrintRun, describe_run
 from fullscale.callbacks.record_trial import RecordError, RecordTrial
+from fullscale.callbacks.save_checkpoint import RunEndedError, SaveCheckpoint
 from fullscale.callbacks.stop_at_target import StopAtTarget
 from fullscale.callbacks.stop_on_signal import StopOnSignal
+from fullscale.callbacks.throughput import ResumeClock, Throughput
+from fullscale.checkpoints.files import CheckpointError
 from fullscale.data.modules import ImageData
-from fullscale.launch.cluster_environment import check_devices
+from fullscale.dry_run import describe_needs
+from fullscale.launch.cluster_environment import check_devices, read_request
+from fullscale.launch.requeue import RequeueError, requeue_job, wants_requeue
 from fullscale.module import Classifier
+from fullscale.strategies import planned_cut, refuse_what_needs_a_gpu
 from fullscale.trainer_flags import refuse_conflicting_flags
 from models_of_scaling.errors import InputError
 
@@ -31,7 +43,7 @@ _DESCRIPTION = (
 
 
 class _FitCLI(LightningCLI):
-    """The flags of a run: --trainer.*, --model.*, --data.*, --stop.*, --record.*."""
+    """The flags of a run: --trainer.*, --model.*, --data.* and those of the callbacks."""
 
     model: Classifier
     datamodule: ImageData
@@ -40,14 +52,26 @@ class _FitCLI(LightningCLI):
         """Add the callbacks and what follows from other flags."""
         parser.add_lightning_class_args(StopAtTarget, "stop")
         parser.add_lightning_class_args(RecordTrial, "record")
+        parser.add_lightning_class_args(CommunicationHook, "comm")
+        parser.add_lightning_class_args(Throughput, "throughput")
+        parser.add_lightning_class_args(MLPerfLog, "mlperf_log")
+        parser.add_lightning_class_args(LogEvaluations, "log")
+        # After those that judge, record or complete a step: it saves what they leave.
+        parser.add_lightning_class_args(SaveCheckpoint, "checkpoint")
         parser.add_argument(
             "--join_timeout_s",
             type=PositiveFloat,
             default=120.0,
             help="Seconds that processes wait for each other at the start.",
         )
+        parser.add_argument(
+            "--dry_run",
+            action="store_true",
+            help="Print the run's plan, memory and communication; start nothing.",
+        )
         parser.link_arguments("data.seed", "model.seed")
         parser.link_arguments("model.train_duration", "data.train_duration")
+        parser.link_arguments("model.batch_norm_span", "data.batch_norm_span")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; Lightning's own version warns where `main` is called with arguments."""
@@ -56,16 +80,38 @@ class _FitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse flags that would change what a step is."""
         refuse_conflicting_flags(self.config["trainer"])
+        if not self.config["dry_run"]:
+            refuse_what_needs_a_gpu(self.config["trainer"], has_gpu=torch.cuda.is_available())
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        """Add the callbacks that take other callbacks or flags, then build the trainer."""
+        """Add the callbacks that take other callbacks or flags, then build the trainer.
+
+        Args:
+            **kwargs: Lightning's.
+
+        Returns:
+            The trainer; for a dry run none, since its devices need not be here.
+
+        Raises:
+            InputError: where Lightning refuses the flags.
+        """
+        if self.config["dry_run"]:
+            return None  # type: ignore[return-value]
         self.join_within = JoinWithin(self.config["join_timeout_s"])
+        record, throughput = self.config_init["record"], self.config_init["throughput"]
         self.trainer_defaults["callbacks"] = [
             self.join_within,
             StopOnSignal(),
-            PrintRun(self.config_init["record"]),
+            PrintRun(record, throughput),
+            MetricsCsv(record, throughput),
+            SkipEmptyHooks(),
+            ResumeClock(throughput),  # last: what others do is no training
         ]
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except ValueError as error:
+            # Lightning's word for flags that don't go together.
+            raise InputError(f"--trainer: {error}") from error
         self.join_within.limit(trainer)
         return trainer
 
@@ -140,8 +186,9 @@ def train(arguments: Sequence[str]) -> int:
         arguments: of the command line, without the program's name.
 
     Returns:
-        The exit code: 0 when the run ended by itself, whatever its status; 1 when processes did not
-        join; 128 + n when signal n ended it.
+        The exit code: 0 when the run ended by itself, whatever its status, or had ended before; 1
+        when processes did not join, or the trial or a checkpoint could not be written; 128 + n
+        when signal n ended it.
 
     Raises:
         KeyboardInterrupt: where the user was in a hurry.
@@ -151,16 +198,32 @@ def train(arguments: Sequence[str]) -> int:
     """
     _quieten()
     cli = _build(arguments)
+    if cli.config["dry_run"]:
+        print("\n".join(_dry_run(cli, arguments)))
+        return 0
     if cli.trainer.num_nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         check_devices(cli.trainer.num_devices, os.environ)
     cli.datamodule.prepare_run(cli.trainer)
     cli.model.prepare_run(cli.datamodule)
+    cli.config_init["comm"].prepare_run(cli.trainer, cli.model)
     cli.config_init["record"].prepare_run(cli.trainer)
+    cli.config_init["log"].prepare_run(
+        cli.trainer, cli.config_init["record"], cli.config_init["throughput"]
+    )
+    cli.config_init["mlperf_log"].prepare_run(cli.trainer)
+    cli.config_init["checkpoint"].prepare_run(cli.trainer, cli.model)
     try:
         cli.join_within.wait_for_master(cli.trainer)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     except (JoinError, RecordError) as error:
         return _fail(error)
+    except CheckpointError as error:
+        # Rank zero's, raised on all ranks.
+        return _fail(error) if cli.trainer.is_global_zero else EXIT_FAILED
+    except RunEndedError as ended:
+        if cli.trainer.is_global_zero:
+            print(ended)
+        return 0
     except SystemExit as left:
         # Lightning's way out after Ctrl-C in mid-step; ours carry 128 + the signal's number.
         if left.code == EXIT_FAILED and cli.trainer.interrupted:
@@ -171,4 +234,43 @@ def train(arguments: Sequence[str]) -> int:
         if explained is None:
             raise
         return _fail(explained)
-    return 128 + cli.model.stop_signal if cli.model.stop_signal else 0
+    return _end_by_signal(cli) if cli.model.status == "interrupted" else 0
+
+
+def _dry_run(cli: _FitCLI, arguments: Sequence[str]) -> list[str]:
+    """Return what the run would say and need."""
+    settings, machine = cli.config["trainer"], read_request(arguments)
+    cut, copies = planned_cut(settings["strategy"])
+    cli.datamodule.prepare_dry_run(
+        processes=machine.num_nodes * machine.processes_per_node,
+        copies=copies,
+        limits=(settings["max_steps"], settings["max_epochs"]),
+    )
+    with torch.device("meta"):
+        cli.model.prepare_run(cli.datamodule)
+    return [
+        *describe_run(cli.model),
+        *describe_needs(
+            cli.model.network,
+            rule=cli.model.rule,
+            plan=cli.datamodule.plan,
+            image_shape=cli.datamodule.source.image_shape,
+            precision=str(settings["precision"] or "32-true"),
+            fully_sharded=cut,
+            copies=copies,
+            hook=cli.config_init["comm"].settings.hook,
+        ),
+    ]
+
+
+def _end_by_signal(cli: _FitCLI) -> int:
+    """Put a saved run's job back into the queue, last of all; return the exit code."""
+    number, checkpoint = cli.model.stop_signal, cli.config_init["checkpoint"]
+    if checkpoint.path is not None and wants_requeue(
+        number, choice=checkpoint.requeue, environ=os.environ
+    ):
+        try:
+            print(f"job {requeue_job(os.environ)} is back in the queue", flush=True)
+        except RequeueError as error:
+            print(f"warning: the job is not back in the queue: {error}", file=sys.stderr)
+    return 128 + number if number else 0

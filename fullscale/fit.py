@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         try:
-            check_cluster(arguments, os.environ)
+            if "--dry_run" not in arguments:
+                check_cluster(arguments, os.environ)
             # Seconds of import, which a run without its cluster must not wait for.
             from fullscale.cli import train
 

@@ -1,4 +1,4 @@
-"""The networks by name: multilayer perceptron, small convolutional network, ResNet-50.
+"""The networks by name: multilayer perceptrons, a small convolutional network, three ResNets.
 
 Surrogate sweeps and the full-scale trainer build the same networks here.
 """
@@ -7,7 +7,8 @@ import functools
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from models_of_scaling.errors import InputError
 
@@ -40,6 +41,54 @@ def _small_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
     )
 
 
+class _ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm around an identity, or a 1x1 projection."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = (
+            nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(channels),
+            )
+            if stride != 1
+            else nn.Identity()
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        inner = self.bn2(self.conv2(relu(self.bn1(self.conv1(images)))))
+        return relu(inner + self.shortcut(images))
+
+
+def _resnet8(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """ResNet-8: He et al. 2015, arXiv:1512.03385, section 4.2, n = 1; with projections."""
+    return nn.Sequential(
+        nn.Conv2d(image_shape[0], 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        _ResidualBlock(16, 16, 1),
+        _ResidualBlock(16, 32, 2),
+        _ResidualBlock(32, 64, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, num_classes),
+    )
+
+
+def _resnet18(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """ResNet-18, He et al. 2015, table 1, as torchvision has it."""
+    from torchvision.models import resnet18
+
+    if image_shape[0] != 3:
+        raise InputError(f"model resnet18 wants 3 channels, the data have {image_shape[0]}")
+    network: nn.Module = resnet18(weights=None, num_classes=num_classes)
+    return network
+
+
 def _resnet50(image_shape: ImageShape, num_classes: int) -> nn.Module:
     """ResNet-50 v1.5 (stride in the 3x3 convolution), He et al. 2015, as torchvision has it."""
     from torchvision.models import resnet50
@@ -57,6 +106,8 @@ NETWORKS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mlp_wide": functools.partial(_mlp, width=128),
     **{f"mlp_width{width}": functools.partial(_mlp, width=width) for width in MLP_WIDTHS},
     "small_cnn": _small_cnn,
+    "resnet8": _resnet8,
+    "resnet18": _resnet18,
     "resnet50": _resnet50,
 }
 

@@ -1,6 +1,9 @@
 """The LightningModule: a classifier whose update is the same on any number of processes."""
 
+import copy
+import inspect
 import math
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +12,23 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import LambdaLR
 
+from fullscale.batch_norm import BatchNormSpan, ignored_by_ddp
 from fullscale.data.micro_batches import MicroBatch
 from fullscale.data.modules import ImageData
 from fullscale.durations import Duration
+from fullscale.memory_probe import probe_per_device_limit
 from fullscale.models import NETWORKS, build_network
+from fullscale.network_setup import NetworkSettings, set_up_network
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
+
+# What ends a run after the step at hand; the first of them counts where ranks got different ones.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +69,17 @@ class Classifier(LightningModule):
         end_learning_rate: float = 0.0,
         train_duration: str = "20 epochs",
         label_smoothing: float = 0.0,
+        batch_norm_span: int | None = None,
+        batch_norm_moving_averages: bool = True,
+        channels_last: bool = False,
+        compile: bool = False,
         target: str = "validation_accuracy>=0.95",
         seed: int = 0,
     ) -> None:
         """Check the settings; the network is built when the data are known.
 
         Args:
-            name: of the network: mlp, mlp_wide, small_cnn or resnet50.
+            name: of the network: mlp, mlp_wide, small_cnn, resnet8, resnet18 or resnet50.
             optimizer: momentum or lars.
             learning_rate: its peak, at the end of the warm-up.
             momentum: the optimizer's default when not given.
@@ -78,6 +90,12 @@ class Classifier(LightningModule):
             end_learning_rate: where the decay ends.
             train_duration: the run's length, for example "20 epochs" or "500 steps".
             label_smoothing: share of the label spread over all classes, in [0, 1).
+            batch_norm_span: examples per statistic of batch norm, whatever the devices; not given:
+                the examples of each forward, which change with the devices.
+            batch_norm_moving_averages: validate with averages over steps; else with the last
+                step's statistics.
+            channels_last: keep images and weights in that memory order.
+            compile: the network by torch.compile.
             target: stops the run when met, for example validation_accuracy>=0.95.
             seed: of the initialisation; follows --data.seed.
 
@@ -104,6 +122,14 @@ class Classifier(LightningModule):
         self.warmup = Duration.parse(warmup, flag="--model.warmup")
         self.decay_power = decay_power
         self._end_factor = end_learning_rate / learning_rate
+        self.batch_norm_span = batch_norm_span
+        self.batch_norm_moving_averages = batch_norm_moving_averages
+        self.settings = NetworkSettings(
+            batch_norm_span=batch_norm_span,
+            batch_norm_moving_averages=batch_norm_moving_averages,
+            channels_last=channels_last,
+            compile=compile,
+        )
         self._seed = seed
         self.rule = get_update_rule(optimizer)
         self.numbers = _numbers(
@@ -113,14 +139,26 @@ class Classifier(LightningModule):
         # How the run stands.
         self.status: Status = "not_reached"
         self.stop_signal = 0
+        self.gradient_hook: dict[str, str] = {}  # what one does to the sum over the global batch
         self.evaluation: Evaluation | None = None
         self._train_losses: list[float] = []
+        self._data: ImageData | None = None
+        self._configured = False
+        self._batch_norm: BatchNormSpan | None = None
+        self._forwards_in_step = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Note the running hook, as Lightning does 50 times a step, without torch's checks."""
+        if name == "_current_fx_name":
+            vars(self)[name] = value
+        else:
+            super().__setattr__(name, value)
 
     @property
     def data(self) -> ImageData:
-        """The data module of the run."""
-        data: ImageData = self.trainer.datamodule  # type: ignore[attr-defined]
-        return data
+        """The data module of the run, once known by `prepare_run`."""
+        assert self._data is not None
+        return self._data
 
     @property
     def schedule(self) -> WarmupPolynomial:
@@ -139,30 +177,80 @@ class Classifier(LightningModule):
     def prepare_run(self, data: ImageData) -> None:
         """Build the network for the data, in single precision and before any process starts.
 
-        Where the network can't take the images, it ends in an InputError.
+        Where the network can't take the images, or the span, it ends in an InputError.
 
         Args:
             data: prepared.
         """
+        self._data = data
         self.network: nn.Module = build_network(
             self.name,
             image_shape=data.source.image_shape,
             num_classes=data.source.num_classes,
             seed=self._seed,
         )
+        self.settings.check(self.network, name=self.name)
         self._weighted_loss = torch.zeros(())
         self._validation_sums = torch.zeros(3, dtype=torch.float64)
 
+    def setup(self, stage: str) -> None:
+        """Find out what a device can hold, where that was asked for: all ranks together.
+
+        Args:
+            stage: Lightning's.
+        """
+        if self.data.probes_memory:
+            self.data.set_per_device_limit(self.trainer, self._probe())
+
+    def _probe(self) -> int:
+        precision, device = self.trainer.precision_plugin, self.trainer.strategy.root_device
+        return probe_per_device_limit(
+            precision.convert_module(copy.deepcopy(self.network)),
+            rule=self.rule,
+            image_shape=self.data.source.image_shape,
+            device=device,
+            context=precision.forward_context,
+            limit=self.data.plan.layout.per_device_batch_size,
+        )
+
+    def configure_model(self) -> None:
+        """Give the network what needs all processes: shared statistics, and its cut over them."""
+        if self._configured:
+            return
+        self._configured = True
+        self._batch_norm = set_up_network(
+            self.network,
+            self.settings,
+            layout=self.data.plan.layout,
+            rank=self.data.rank,
+            copies=self.data.copies,
+            mesh=self.device_mesh,
+        )
+        # DDP reads this name on the module that it wraps.
+        self._ddp_params_and_buffers_to_ignore = ignored_by_ddp(self)
+
     def configure_optimizers(self) -> Any:
-        """Return the update rule's optimizer and its schedule, one tick per optimizer step."""
-        optimizer = RuleOptimizer(
+        """Return the update rule's optimizer; `optimizer_step` gives it each step's rate."""
+        self._factor = self.schedule.factor
+        return RuleOptimizer(
             self.network.parameters(),
             rule=self.rule,
             learning_rate=self.learning_rate,
             **self.numbers,
         )
-        scheduler = LambdaLR(optimizer, self.schedule.factor)
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def _on_before_batch_transfer(self, batch: MicroBatch, dataloader_idx: int = 0) -> MicroBatch:
+        """Nothing comes before; Lightning would look for who overrides what, at every batch."""
+        return batch
+
+    def _apply_batch_transfer_handler(
+        self, batch: MicroBatch, device: torch.device | None = None, dataloader_idx: int = 0
+    ) -> MicroBatch:
+        """Move a batch to the device, then let the data module normalise it there."""
+        device = device or self.device
+        overlaps = device.type != "cpu"
+        images, labels, weights = (each.to(device, non_blocking=overlaps) for each in batch)
+        return self.data.on_after_batch_transfer((images, labels, weights), dataloader_idx)
 
     def on_train_start(self) -> None:
         """Put the running sums on the device."""
@@ -182,26 +270,64 @@ class Classifier(LightningModule):
             The scalar loss of this forward.
         """
         images, labels, weights = batch
+        if self._batch_norm is not None:
+            self._batch_norm.begin_forward(self._forwards_in_step)
+        self._forwards_in_step += 1
         losses = cross_entropy(
-            self.network(images), labels, reduction="none", label_smoothing=self.label_smoothing
+            self._scores(images), labels, reduction="none", label_smoothing=self.label_smoothing
         )
         total = (losses * weights).sum()
-        self._weighted_loss += total.detach()
+        self._weighted_loss.add_(total.detach())
         return total * self.data.plan.layout.loss_scale
 
+    def _scores(self, images: Tensor) -> Tensor:
+        if self.settings.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        scores: Tensor = self.network(images)
+        return scores
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Let the optimizer step at this step's rate, then finish its batch-norm statistics.
+
+        Args:
+            *arguments: Lightning's.
+            **named: Lightning's.
+        """
+        rate = self.learning_rate * self._factor(self.global_step)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+        super().optimizer_step(*arguments, **named)
+        self._forwards_in_step = 0
+        if self._batch_norm is not None:
+            self._batch_norm.finish_step()
+
     def finish_step(self) -> tuple[float, int]:
-        """Agree on the step that was just done: one collective.
+        """Agree on the step that was just done: one collective, none where there is one process.
 
         Returns:
-            The mean loss over the global batch; the sum of all ranks' stop signals, 0 for none.
+            The mean loss over the global batch; the stop signal that some rank got, 0 for none.
         """
-        ours = torch.stack([self._weighted_loss, torch.zeros_like(self._weighted_loss)])
-        ours[1] = float(self.stop_signal)
+        if self.trainer.world_size == 1:
+            mean = self._weighted_loss.item() / self.data.plan.layout.global_batch_size
+            self._weighted_loss.zero_()
+            self._train_losses.append(mean)
+            return mean, self.stop_signal
+        got = [float(self.stop_signal == number) for number in STOP_SIGNALS]
+        ours = torch.cat([self._weighted_loss[None], self._weighted_loss.new_tensor(got)])
         self._weighted_loss.zero_()
-        loss, signals = self._sum_over_ranks(ours).tolist()
-        mean = loss / self.data.plan.layout.global_batch_size
+        loss, *ranks = self._sum_over_ranks(ours).tolist()
+        mean = loss / (self.data.plan.layout.global_batch_size * self.data.copies)
         self._train_losses.append(mean)
-        return mean, round(signals)
+        received = [number for number, count in zip(STOP_SIGNALS, ranks, strict=True) if count]
+        return mean, received[0] if received else 0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the next evaluation reports; other sums are empty at a step's boundary."""
+        checkpoint["train_losses"] = list(self._train_losses)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._train_losses = list(checkpoint["train_losses"])
 
     def _sum_over_ranks(self, values: Tensor) -> Tensor:
         """Sum in place. Lightning's `strategy.reduce` would add a barrier, so twice the wait."""
@@ -220,7 +346,7 @@ class Classifier(LightningModule):
             batch: images, labels, weights.
         """
         images, labels, weights = batch
-        logits = self.network(images)
+        logits = self._scores(images)
         losses = cross_entropy(logits, labels, reduction="none")
         correct = (logits.argmax(dim=1) == labels).to(weights.dtype)
         sums = torch.stack([losses * weights, correct * weights, weights]).double().sum(dim=1)
@@ -241,6 +367,10 @@ class Classifier(LightningModule):
         # The same on every rank already: the mean over ranks is for loggers' peace only.
         for metric in ("train_loss", "validation_loss", "validation_accuracy"):
             self.log(metric, getattr(self.evaluation, metric), sync_dist=True)
+
+
+# Lightning asks for its arguments at every batch; without this Python would work them out anew.
+vars(Classifier.training_step)["__signature__"] = inspect.signature(Classifier.training_step)
 
 
 def _numbers(defaults: Mapping[str, float], given: Mapping[str, float | None]) -> dict[str, float]:

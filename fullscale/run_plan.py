@@ -55,8 +55,20 @@ def plan_run(
         The plan.
 
     Raises:
-        InputError: where a duration has another form or comes to no step at all.
+        InputError: where the batch is larger than the data set, or a duration has another form or
+            comes to no step at all.
     """
+    if layout.global_batch_size > num_train_examples:
+        few = (
+            f", which are too few for {layout.world_size} processes"
+            if num_train_examples < layout.world_size
+            else ""
+        )
+        raise InputError(
+            f"--data.global_batch_size {layout.global_batch_size} is a batch larger than the data "
+            f"set: the training set has {num_train_examples} examples{few}; all of them are the "
+            "largest batch"
+        )
     size = {"batch_size": layout.global_batch_size, "num_train_examples": num_train_examples}
     steps = Duration.parse(train_duration, flag="--model.train_duration").to_steps(**size)
     every = Duration.parse(evaluate_every, flag="--data.evaluate_every").to_steps(**size)

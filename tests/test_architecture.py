@@ -15,7 +15,14 @@ MAY_NOT_IMPORT = {
 }
 # Light edges, so that thousands of processes start quickly (docs/architecture.md).
 STANDARD_LIBRARY_AND_NUMPY = ("batch_layout.py", "durations.py", "schedules.py")
-MAY_IMPORT_LIGHTNING = ("fit.py", "cli.py", "module.py", "callbacks/*.py", "data/modules.py")
+MAY_IMPORT_LIGHTNING = (
+    "fit.py",
+    "cli.py",
+    "module.py",
+    "callbacks/*.py",
+    "data/modules.py",
+    "strategies.py",
+)
 MAY_IMPORT_MATPLOTLIB = ("models_of_scaling/plots/", "models_of_scaling/report.py")
 FILE_NAMES_THAT_SAY_NOTHING = {"utils", "helpers", "common", "misc"}
 HARD_LIMIT_LINES = 400

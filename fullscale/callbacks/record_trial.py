@@ -1,8 +1,11 @@
 """Writes one row of the trial table, on every way out of training."""
 
+import secrets
 import sys
 import tempfile
 import time
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,10 @@ class RecordError(RuntimeError):
 class RecordTrial(Callback):
     """Collects the evaluations and writes the trial when training ends, however it ends.
 
-    Rank zero writes. `--trainer.fast_dev_run` is a check of the code, not a trial: nothing is
+    Rank zero writes. A run that was interrupted has a row that says so; when it is resumed from a
+    checkpoint, the row of the whole run takes that row's place (the file has the same name). The
+    whole run's time is the time of its parts, without what a kill undid after the last checkpoint.
+    `--trainer.fast_dev_run` is a check of the code, not a trial: nothing is
     written then.
     """
 
@@ -39,7 +45,15 @@ class RecordTrial(Callback):
         self._start: float | None = None
         self._provenance: Provenance | None = None
         self._written = False
+        self._earlier_s = 0.0
+        self._name = "trials-" + secrets.token_hex(8)
         self.path: Path | None = None
+        self._records = False
+
+    @property
+    def metrics_path(self) -> Path | None:
+        """Where the run's evaluations are noted as they come; None where nothing is written."""
+        return self._folder / f"{self._name}.metrics.csv" if self._records else None
 
     def prepare_run(self, trainer: Trainer) -> None:
         """Make the folder and try to write into it, before hours are spent.
@@ -50,7 +64,8 @@ class RecordTrial(Callback):
         Raises:
             InputError: where the folder can't be written.
         """
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        self._records = trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
+        if not self._records:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +79,42 @@ class RecordTrial(Callback):
         assert isinstance(pl_module, Classifier)
         self._provenance = collect_provenance(device=_device(trainer))
         self._start = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to record the whole; empty before the start."""
+        if self._start is None or self._provenance is None:
+            return {}
+        return {
+            "name": self._name,
+            "curve": [asdict(point) for point in self._curve],
+            "wall_time_s": self.wall_time_s(),
+            "start_time": self._provenance.start_time.isoformat(),
+            "commit": self._provenance.commit,
+            "dirty": self._provenance.dirty,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the record of an earlier part.
+
+        Args:
+            state_dict: of that part.
+        """
+        assert self._provenance is not None
+        self._name = state_dict["name"]
+        self._curve = [Evaluation(**point) for point in state_dict["curve"]]
+        self._earlier_s = state_dict["wall_time_s"]
+        here = self._provenance
+        self._provenance = replace(
+            here,
+            start_time=datetime.fromisoformat(state_dict["start_time"]),
+            # One commit stands for the run: parts of different code are not a clean checkout.
+            dirty=here.dirty or state_dict["dirty"] or here.commit != state_dict["commit"],
+        )
+
+    def wall_time_s(self) -> float:
+        """Return the time spent on the run so far, earlier parts included."""
+        assert self._start is not None
+        return self._earlier_s + time.perf_counter() - self._start
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the evaluation."""
@@ -97,15 +148,15 @@ class RecordTrial(Callback):
 
     def _write(self, trainer: Trainer, module: Classifier) -> None:
         self._written = True
-        if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if not self._records:
             return
         try:
-            self.path = write_trials(self._folder, [self._trial(trainer, module)])
+            trial = self._trial(trainer, module)
+            self.path = write_trials(self._folder, [trial], name=self._name)
         except OSError as error:
             raise RecordError(f"the trial was not recorded: {error}") from error
 
     def _trial(self, trainer: Trainer, module: Classifier) -> Trial:
-        assert self._start is not None
         assert self._provenance is not None
         data, layout = module.data, module.data.plan.layout
         return Trial(
@@ -116,15 +167,15 @@ class RecordTrial(Callback):
             model=module.name,
             num_parameters=count_parameters(module.network),
             optimizer=module.rule.name,
-            hyper_parameters=_hyper_parameters(module),
-            settings=_settings(trainer, module),
+            hyper_parameters=hyper_parameters(module),
+            settings=settings(trainer, module),
             batch_size=layout.global_batch_size,
             seed=data.seed,
             target=str(module.target),
             status=module.status,
             steps=trainer.global_step,
             examples=trainer.global_step * layout.global_batch_size,
-            wall_time_s=time.perf_counter() - self._start,
+            wall_time_s=self.wall_time_s(),
             curve_steps=[point.steps for point in self._curve],
             curve_train_loss=[point.train_loss for point in self._curve],
             curve_validation_loss=[point.validation_loss for point in self._curve],
@@ -137,7 +188,12 @@ class RecordTrial(Callback):
         )
 
 
-def _hyper_parameters(module: Classifier) -> dict[str, float]:
+def hyper_parameters(module: Classifier) -> dict[str, float]:
+    """Return every number that the optimizer and the schedule have.
+
+    Args:
+        module: prepared.
+    """
     schedule = module.schedule
     return {
         "learning_rate": module.learning_rate,
@@ -150,9 +206,14 @@ def _hyper_parameters(module: Classifier) -> dict[str, float]:
     }
 
 
-def _settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
-    """Choices that are words; nothing about the hardware, so that the trial's name has none."""
-    settings: dict[str, Any] = {
+def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
+    """Return choices that are words; nothing about the hardware, so the trial's name has none.
+
+    Args:
+        trainer: of the run.
+        module: prepared.
+    """
+    chosen: dict[str, Any] = {
         "schedule": "warmup_polynomial",
         "train_duration": module.train_duration,
         "warmup": module.warmup,
@@ -160,10 +221,16 @@ def _settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
         "precision": trainer.precision,
         # Not an evaluation of its own over the training set, as in the sweeps.
         "train_loss": "running mean since the evaluation before",
+        **module.data.choices,
+        **module.gradient_hook,
     }
+    if module.batch_norm_span is not None:
+        chosen["batch_norm_span"] = module.batch_norm_span
+    if not module.batch_norm_moving_averages:
+        chosen["batch_norm_moving_averages"] = False
     if trainer.limit_val_batches != 1.0:
-        settings["limit_val_batches"] = trainer.limit_val_batches
-    return {name: str(value) for name, value in settings.items()}
+        chosen["limit_val_batches"] = trainer.limit_val_batches
+    return {name: str(value) for name, value in chosen.items()}
 
 
 def _device(trainer: Trainer) -> str:

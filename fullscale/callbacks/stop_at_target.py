@@ -1,7 +1,6 @@
 """Ends a run: at its target, when it diverges, when it is told to, or after its last step."""
 
 import math
-import signal
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -29,6 +28,19 @@ class StopAtTarget(Callback):
         self._max_loss = math.inf
         self._steps_seen = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the bound that the first step set."""
+        return {"max_loss": self._max_loss, "steps_seen": self._steps_seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Judge on as an earlier part of the run did.
+
+        Args:
+            state_dict: of that part.
+        """
+        self._max_loss = state_dict["max_loss"]
+        self._steps_seen = state_dict["steps_seen"]
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
@@ -36,20 +48,24 @@ class StopAtTarget(Callback):
         if trainer.global_step == self._steps_seen:
             return
         assert isinstance(pl_module, Classifier)
-        loss, signals = pl_module.finish_step()
+        loss, stop_signal = pl_module.finish_step()
         if self._steps_seen == 0:
             chance = math.log(pl_module.data.source.num_classes)
             self._max_loss = self._max_loss_factor * max(loss, chance)
         self._steps_seen = trainer.global_step
         if not math.isfinite(loss) or loss > self._max_loss:
             pl_module.status = "diverged"
-        elif signals:
-            pl_module.status = "interrupted"
-            # The signal may have met another rank only: all ranks end with its exit code.
-            pl_module.stop_signal = pl_module.stop_signal or signal.SIGTERM
+            # A target that is met by chance now is not reached.
+            trainer.val_check_batch = math.inf
         elif trainer.global_step >= pl_module.data.plan.stop_steps:
             # Lightning evaluates once more where a stop is asked for: the last step always is.
             trainer.should_stop = True
+        elif stop_signal:
+            pl_module.status = "interrupted"
+            # The signal may have met another rank only: all ranks end with its exit code.
+            pl_module.stop_signal = stop_signal
+            # Who sends signals kills soon: no evaluation now. A resumed run begins with it.
+            trainer.val_check_batch = math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop at the first evaluation that meets the target."""

@@ -8,7 +8,6 @@ optimization, not generalisation to new writers.
 import functools
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from fullscale.data.image_arrays import ImageArrays
 
@@ -24,6 +23,8 @@ def digits_arrays() -> ImageArrays:
     class is met alike; the split depends on no random stream. Pixels are scaled to [0, 1], then
     standardised by the training split's mean and standard deviation over all pixels.
     """
+    from sklearn.datasets import load_digits  # a second to import
+
     bunch = load_digits()
     images = bunch.images[:, None].astype(np.float32) / np.float32(_MAX_PIXEL)
     labels = bunch.target.astype(np.int64)

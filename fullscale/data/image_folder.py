@@ -1,151 +1,117 @@
-"""Any tree of images ROOT/train/CLASS/*, ROOT/val/CLASS/*, as torchvision's ImageFolder reads it.
+"""Any tree of images ROOT/train/CLASS/*, ROOT/val/CLASS/*, listed as torchvision's ImageFolder.
 
-Training: random resized crop (Szegedy et al. 2014, arXiv:1409.4842, section 6: 8 % ... 100 % of the
-area, aspect 3/4 ... 4/3) and a mirror image in half of the cases. Validation: the short side to
-256/224 of the image size, then the central square. Then ImageNet's mean and standard deviation.
-Differs from torchvision's RandomResizedCrop: the random numbers are a function of (seed, position
-in the stream), not of a worker's generator, so that they do not depend on the number of workers.
+The same classes, files and order as torchvision's; names are kept in one Arrow array, not in a list
+of a million strings, whose reference counts would copy it into every loader's worker.
 """
 
-import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+import pyarrow as pa
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import functional
 
+from fullscale.data.pictures import PictureTree
 from models_of_scaling.errors import InputError
 
-# Channel statistics of ImageNet's training split, as torchvision and most others use them.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
-# Validation resizes the short side to 256 for crops of 224 (He et al. 2015 and after).
-_RESIZE_OVER_CROP = 256 / 224
-_CROP_TRIES = 10
-# Third word of the seed; not 0, since NumPy's seed sequence takes trailing zeros for absent and
-# [seed, epoch] belongs to the data order.
-_AUGMENTATION_STREAM = 1
+SPLITS = ("train", "val")
+# As torchvision reads.
+_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
-def crop_box(rng: np.random.Generator, *, width: int, height: int) -> tuple[int, int, int, int]:
-    """Draw a random resized crop.
+class FolderStore:
+    """One split's pictures in class folders; a `PictureStore`."""
 
-    Args:
-        rng: source of randomness.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
-
-    Returns:
-        left, top, right, bottom within the picture. Where no draw fits in 10 tries, the largest
-        central crop whose aspect is allowed.
-    """
-    for _ in range(_CROP_TRIES):
-        area = rng.uniform(0.08, 1.0) * width * height
-        aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return left, top, left + w, top + h
-    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
-
-
-def _to_tensor(picture: Image.Image) -> Tensor:
-    """Standardise a picture by ImageNet's statistics; shape (3, height, width)."""
-    pixels = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1)
-    mean, std = torch.tensor(_MEAN).view(3, 1, 1), torch.tensor(_STD).view(3, 1, 1)
-    return (pixels.float() / 255 - mean) / std
-
-
-class ImageFolderSource:
-    """Pictures in class folders, decoded when asked for; an `ImageSource`."""
-
-    def __init__(self, root: Path, *, image_size: int, seed: int) -> None:
-        """List the tree.
+    def __init__(self, folder: Path, *, names: pa.Array, labels: NDArray[np.int64]) -> None:
+        """Keep the listing.
 
         Args:
-            root: holds `train` and `val`.
-            image_size: side of the square images, pixels.
-            seed: of the augmentation, not negative.
-
-        Raises:
-            InputError: where a split is missing, a class folder is empty or the splits' classes
-                differ.
+            folder: of the split.
+            names: CLASS/FILE of each picture.
+            labels: of each picture.
         """
-        if image_size < 1:
-            raise InputError(f"--data.image_size {image_size} must be at least 1 pixel")
-        self._train = _list_split(root, "train")
-        self._validation = _list_split(root, "val")
-        different = sorted(set(self._train.classes) ^ set(self._validation.classes))
+        self._folder = str(folder)
+        self._names = names
+        self.labels = labels
+
+    def name_of(self, index: int) -> str:
+        """Return CLASS/FILE."""
+        return str(self._names[index].as_py())
+
+    def where(self, index: int) -> str:
+        """Return the file's path."""
+        return f"{self._folder}/{self.name_of(index)}"
+
+    def read(self, index: int) -> bytes:
+        """Return a file's content."""
+        with open(self.where(index), "rb", buffering=0) as stream:  # noqa: PTH123 - half the time
+            return stream.read()
+
+
+def open_image_folder(root: Path, *, classes: Sequence[str] | None = None) -> PictureTree:
+    """List a tree.
+
+    Args:
+        root: holds `train` and `val`.
+        classes: folders to read, in the order of their labels; None reads all, by name.
+
+    Returns:
+        Both splits.
+
+    Raises:
+        InputError: where a split is missing, a class folder is missing or empty, or the splits'
+            classes differ.
+    """
+    folders = {split: _class_folders(root, split) for split in SPLITS}
+    if classes is None:
+        different = sorted(set(folders["train"]) ^ set(folders["val"]))
         if different:
             raise InputError(
-                f"--data.root {root}: train has {len(self._train.classes)} classes and val "
-                f"{len(self._validation.classes)}; {different[0]!r} is in one of them only"
+                f"--data.root {root}: train has {len(folders['train'])} classes and val "
+                f"{len(folders['val'])}; {different[0]!r} is in one of them only"
             )
-        self._seed = seed
-        self._size = image_size
-        self.num_train_examples = len(self._train.samples)
-        self.num_validation_examples = len(self._validation.samples)
-        self.num_classes = len(self._train.classes)
-        self.image_shape = (3, image_size, image_size)
-
-    def train_batch(
-        self, indices: NDArray[np.int64], positions: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """Return training examples, as `ImageSource` says."""
-        pairs = zip(indices.tolist(), positions, strict=True)
-        return self._stack(self._train, indices, [self._augmented(i, p) for i, p in pairs])
-
-    def validation_batch(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return validation examples, as `ImageSource` says."""
-        return self._stack(self._validation, indices, [self._central(i) for i in indices.tolist()])
-
-    @staticmethod
-    def _stack(
-        split: ImageFolder, indices: NDArray[np.int64], images: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        labels = [split.samples[index][1] for index in indices.tolist()]
-        return torch.stack(images), torch.tensor(labels, dtype=torch.int64)
-
-    def _augmented(self, index: int, position: int) -> Tensor:
-        rng = np.random.default_rng([self._seed, position, _AUGMENTATION_STREAM])
-        picture = _open(self._train.samples[index][0])
-        box = crop_box(rng, width=picture.width, height=picture.height)
-        size = (self._size, self._size)
-        picture = picture.resize(size, Image.Resampling.BILINEAR, box=box)
-        if rng.random() < 0.5:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return _to_tensor(picture)
-
-    def _central(self, index: int) -> Tensor:
-        picture = _open(self._validation.samples[index][0])
-        picture = functional.resize(picture, [round(self._size * _RESIZE_OVER_CROP)])
-        return _to_tensor(functional.center_crop(picture, [self._size, self._size]))
+        classes = folders["train"]
+    for split in SPLITS:
+        missing = sorted(set(classes) - set(folders[split]))
+        if missing:
+            raise InputError(f"--data.classes: {root / split} has no folder {missing[0]!r}")
+    return PictureTree(
+        classes=tuple(classes),
+        train=_list_split(root / "train", classes),
+        validation=_list_split(root / "val", classes),
+    )
 
 
-def _open(path: str) -> Image.Image:
-    """Decode one picture."""
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except OSError as error:
-        raise InputError(f"{path}: not a readable picture: {error}") from error
-
-
-def _list_split(root: Path, split: str) -> ImageFolder:
-    """List one split, and say in one line what is wrong with it."""
+def _class_folders(root: Path, split: str) -> list[str]:
     folder = root / split
     if not folder.is_dir():
         raise InputError(f"--data.root {root}: there is no folder {folder}")
-    try:
-        return ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        # torchvision names the classes without a picture, then lists the endings it reads.
-        reason = str(error).split(". Supported")[0]
-        raise InputError(f"--data.root {root}: {folder}: {reason}") from error
+    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if not found:
+        raise InputError(f"--data.root {root}: {folder} has no class folder")
+    return found
+
+
+def _list_split(folder: Path, classes: Sequence[str]) -> FolderStore:
+    names: list[str] = []
+    counts: list[int] = []
+    empty: list[str] = []
+    for name in classes:
+        found = [
+            f"{inner}/{file}"[len(str(folder)) + 1 :]
+            for inner, _, files in sorted(os.walk(folder / name, followlinks=True))
+            for file in sorted(files)
+            if file.lower().endswith(_ENDINGS)
+        ]
+        if not found:
+            empty.append(name)
+        names += found
+        counts.append(len(found))
+    if empty:
+        raise InputError(
+            f"--data.root {folder.parent}: {folder} has {len(empty)} classes without a picture: "
+            f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}"
+        )
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
+    return FolderStore(folder, names=pa.array(names, type=pa.string()), labels=labels)

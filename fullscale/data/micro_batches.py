@@ -42,7 +42,14 @@ class TrainMicroBatches(_MicroBatches):
     """All training forwards of one rank, over the whole run."""
 
     def __init__(
-        self, source: ImageSource, *, layout: BatchLayout, rank: int, num_steps: int, seed: int
+        self,
+        source: ImageSource,
+        *,
+        layout: BatchLayout,
+        rank: int,
+        num_steps: int,
+        seed: int,
+        first_step: int = 0,
     ) -> None:
         """Describe the sequence.
 
@@ -52,7 +59,9 @@ class TrainMicroBatches(_MicroBatches):
             rank: of this process.
             num_steps: optimizer steps of the run.
             seed: of the data order, not negative.
+            first_step: optimizer steps that an earlier part of the run has done.
         """
+        self._first_step = first_step
         self._source = source
         self._layout = layout
         self._rank = rank
@@ -61,14 +70,14 @@ class TrainMicroBatches(_MicroBatches):
 
     def __len__(self) -> int:
         """Return the number of forwards."""
-        return self._num_steps * self._layout.accumulate_grad_batches
+        return (self._num_steps - self._first_step) * self._layout.accumulate_grad_batches
 
     def __getitem__(self, forward: int) -> MicroBatch:
         """Return the batch of one forward."""
         step, part = divmod(forward, self._layout.accumulate_grad_batches)
         places = self._layout.micro_batch(rank=self._rank, forward=part)
         weight = 1.0 if places else 0.0
-        first = step * self._layout.global_batch_size
+        first = (self._first_step + step) * self._layout.global_batch_size
         positions = range(first + places.start, first + places.stop) or range(first, first + 1)
         indices = stream_indices(
             seed=self._seed,
@@ -106,6 +115,7 @@ class ValidationMicroBatches(_MicroBatches):
         """Return the batch of one forward."""
         part = even_slice(len(self._share), parts=self._num_batches, part=forward)
         rows = self._share[part.start : part.stop]
-        weight = 1.0 if rows else 0.0
         images, labels = self._source.validation_batch(np.array(rows or [0], dtype=np.int64))
-        return images, labels, torch.full((len(labels),), weight)
+        # A picture that can't be decoded has a negative label: it counts no more than a filler.
+        weights = (labels >= 0).to(torch.float32) * (1.0 if rows else 0.0)
+        return images, labels.clamp(min=0), weights

@@ -1,15 +1,18 @@
 """The LightningDataModule: the whole run as one stream, cut exactly over processes and forwards."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from fullscale.batch_layout import BatchLayout
-from fullscale.data.image_source import ImageSource, open_image_source
+from fullscale.data.image_source import ImageSource, SourceOptions, open_image_source
 from fullscale.data.micro_batches import MicroBatch, TrainMicroBatches, ValidationMicroBatches
 from fullscale.run_plan import RunPlan, plan_run
+from fullscale.strategies import processes_per_share
 from models_of_scaling.errors import InputError
 
 
@@ -27,24 +30,42 @@ class ImageData(LightningDataModule):
         name: str = "digits",
         root: Path | None = None,
         seed: int = 0,
-        max_per_device_batch_size: int = 1024,
+        max_per_device_batch_size: int | Literal["auto"] = 1024,
         evaluate_every: str = "1 epochs",
         num_workers: int = 0,
         image_size: int = 224,
         train_duration: str = "20 epochs",
+        batch_norm_span: int | None = None,
+        num_classes: int | None = None,
+        num_examples: int | None = None,
+        classes: Path | None = None,
+        images: Path | None = None,
+        max_damaged_share: float = 0.0,
+        scaled_decoding: bool = False,
     ) -> None:
         """Describe the data; nothing is read yet.
 
         Args:
             global_batch_size: examples per optimizer step, over all devices.
-            name: digits or image_folder.
-            root: folder with train/CLASS/* and val/CLASS/*; for image_folder.
+            name: digits, image_folder, tar_shards, litdata, uint8_shards or synthetic.
+            root: folder with train and val: a tree of class folders, or what
+                `python -m fullscale.data.prepare` wrote.
             seed: of the data order, the augmentation and the initialisation.
-            max_per_device_batch_size: examples that a device can hold in one forward.
+            max_per_device_batch_size: examples that a device can hold in one forward; auto tries
+                out the largest power of two that fits on every device.
             evaluate_every: time between evaluations, for example "1 epochs" or "100 steps".
             num_workers: processes per device that prepare batches; 0 prepares them in line.
-            image_size: side of the training images, pixels; for image_folder.
+            image_size: side of the training images, pixels; all but digits are resized to it.
             train_duration: the run's length; follows --model.train_duration.
+            batch_norm_span: examples per statistic; follows --model.batch_norm_span.
+            num_classes: that the data must have, 1000 for ImageNet; of synthetic images, how many.
+            num_examples: of synthetic training images, or of a dry run's data that are not here;
+                ImageNet's 1,281,167 when not given.
+            classes: list of the classes to read, one a line; line k is label k.
+            images: list of the pictures to read, one a line: train/CLASS/FILE or val/CLASS/FILE.
+            max_damaged_share: of each split, that is named and skipped where it can't be decoded;
+                more is an error.
+            scaled_decoding: decode a JPEG no larger than its crop needs: quicker, another picture.
 
         Raises:
             InputError: where a number is negative.
@@ -58,10 +79,21 @@ class ImageData(LightningDataModule):
         self._global_batch_size = global_batch_size
         self._root = root
         self._max_per_device_batch_size = max_per_device_batch_size
+        self._batch_norm_span = batch_norm_span
         self._num_workers = num_workers
         self._image_size = image_size
+        self._source_options = SourceOptions(
+            num_classes=num_classes,
+            num_examples=num_examples,
+            classes=classes,
+            images=images,
+            max_damaged_share=max_damaged_share,
+            scaled_decoding=scaled_decoding,
+        )
         self.evaluate_every = evaluate_every
         self.train_duration = train_duration
+        self.copies = 1
+        self.first_step = 0  # later where a run is resumed
         self._source: ImageSource | None = None
         self._plan: RunPlan | None = None
 
@@ -77,6 +109,14 @@ class ImageData(LightningDataModule):
         assert self._plan is not None
         return self._plan
 
+    @property
+    def choices(self) -> dict[str, str]:
+        """What the trial's settings say of the data beside their name and seed."""
+        chosen = self._source_options.choices()
+        if self.dataset != "digits":
+            chosen["image_size"] = str(self._image_size)
+        return chosen
+
     def prepare_run(self, trainer: Trainer) -> None:
         """Open the data, plan the run and tell the trainer about its forwards.
 
@@ -86,32 +126,117 @@ class ImageData(LightningDataModule):
         Args:
             trainer: its devices and nodes give the world size, its limits shorten the run.
         """
-        layout = BatchLayout(
-            global_batch_size=self._global_batch_size,
-            world_size=trainer.num_nodes * trainer.num_devices,
-            max_per_device_batch_size=self._max_per_device_batch_size,
+        self._open_and_plan(
+            self.dataset,
+            options=self._source_options,
+            processes=trainer.num_nodes * trainer.num_devices,
+            copies=processes_per_share(trainer),
+            limits=(trainer.max_steps, trainer.max_epochs),
         )
+        self._tell(trainer)
+        # Lightning's epoch is the whole run; the user's limits are in the plan now.
+        trainer.fit_loop.max_epochs = 1
+
+    def prepare_dry_run(
+        self, *, processes: int, copies: int, limits: tuple[int | None, int | None]
+    ) -> None:
+        """Plan a run whose data and devices need not be here.
+
+        Where the data are not here, their number is `num_examples`, or ImageNet's.
+
+        Args:
+            processes: of the run.
+            copies: of them that see the same examples.
+            limits: the Trainer's max_steps and max_epochs.
+        """
+        here = self.dataset == "digits" or (
+            self._root is not None
+            and self._root.is_dir()
+            and self._source_options.num_examples is None
+        )
+        self._open_and_plan(
+            self.dataset if here else "synthetic",
+            options=self._source_options
+            if here
+            else replace(self._source_options, classes=None, images=None),
+            processes=processes,
+            copies=copies,
+            limits=limits,
+        )
+
+    def _open_and_plan(
+        self,
+        name: str,
+        *,
+        options: SourceOptions,
+        processes: int,
+        copies: int,
+        limits: tuple[int | None, int | None],
+    ) -> None:
+        self.copies = copies
+        layout = self._layout(processes // copies)
         self._source = open_image_source(
-            self.dataset, root=self._root, image_size=self._image_size, seed=self.seed
+            name,
+            root=self._root,
+            image_size=self._image_size,
+            seed=self.seed,
+            options=options,
+        )
+        max_steps, max_epochs = (
+            limit if limit is not None and limit >= 0 else None for limit in limits
         )
         self._plan = plan_run(
             layout=layout,
             num_train_examples=self._source.num_train_examples,
             train_duration=self.train_duration,
             evaluate_every=self.evaluate_every,
-            max_steps=trainer.max_steps if trainer.max_steps >= 0 else None,
-            max_epochs=trainer.max_epochs if (trainer.max_epochs or -1) >= 0 else None,
+            max_steps=max_steps,
+            max_epochs=max_epochs,
         )
+
+    def _layout(self, world_size: int) -> BatchLayout:
+        """Return the cut of a step; until a device's limit is known, one forward holds all."""
+        limit = self._max_per_device_batch_size
+        return BatchLayout(
+            global_batch_size=self._global_batch_size,
+            world_size=world_size,
+            max_per_device_batch_size=self._global_batch_size if limit == "auto" else limit,
+            batch_norm_span=self._batch_norm_span,
+        )
+
+    @property
+    def probes_memory(self) -> bool:
+        """Whether the limit of a device is still to be found."""
+        return self._max_per_device_batch_size == "auto"
+
+    def set_per_device_limit(self, trainer: Trainer, limit: int) -> None:
+        """Cut the steps anew, once it is known what a device can hold.
+
+        Args:
+            trainer: not yet training.
+            limit: the same on all ranks.
+        """
+        self._max_per_device_batch_size = limit
+        self._plan = replace(self.plan, layout=self._layout(self.plan.layout.world_size))
+        self._tell(trainer)
+
+    def _tell(self, trainer: Trainer) -> None:
+        """Set what Lightning counts in forwards."""
+        layout = self.plan.layout
         trainer.accumulate_grad_batches = layout.accumulate_grad_batches
-        trainer.val_check_interval = (
-            self._plan.evaluate_every_steps * layout.accumulate_grad_batches
-        )
+        trainer.val_check_interval = self.plan.evaluate_every_steps * layout.accumulate_grad_batches
         trainer.check_val_every_n_epoch = None
-        # Lightning's epoch is the whole run; the user's limits are in the plan now.
-        trainer.fit_loop.max_epochs = 1
         if getattr(trainer, "fast_dev_run", False):
             # Lightning counts forwards there; the plan has counted optimizer steps.
             trainer.limit_train_batches = 1.0
+
+    def on_after_batch_transfer(self, batch: MicroBatch, dataloader_idx: int) -> MicroBatch:
+        """Normalise uint8 images where the network is; the weights have the run's precision."""
+        images, labels, weights = batch
+        normalization = self.source.normalization
+        if normalization is not None:
+            images = normalization.apply(images, dtype=weights.dtype)
+        return images, labels, weights
 
     def train_dataloader(self) -> Dataset[MicroBatch] | DataLoader[MicroBatch]:
         """Return this rank's forwards over the whole run."""
@@ -119,7 +244,8 @@ class ImageData(LightningDataModule):
             TrainMicroBatches(
                 self.source,
                 layout=self.plan.layout,
-                rank=self._rank(),
+                rank=self.rank,
+                first_step=self.first_step,
                 num_steps=self.plan.stop_steps,
                 seed=self.seed,
             )
@@ -131,14 +257,16 @@ class ImageData(LightningDataModule):
             ValidationMicroBatches(
                 self.source,
                 world_size=self.plan.layout.world_size,
-                rank=self._rank(),
-                batch_size=self._max_per_device_batch_size,
+                rank=self.rank,
+                batch_size=self.plan.layout.max_per_device_batch_size,
             )
         )
 
-    def _rank(self) -> int:
+    @property
+    def rank(self) -> int:
+        """Whose share of the examples this process has."""
         assert self.trainer is not None
-        return self.trainer.global_rank
+        return self.trainer.global_rank // self.copies
 
     def _loader(
         self, batches: TrainMicroBatches | ValidationMicroBatches

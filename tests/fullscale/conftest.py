@@ -53,7 +53,7 @@ def fit(
 
 def read_only_trial(folder: Path) -> Trial | None:
     """Return the trial of a folder that must not hold more than one; None without any."""
-    files = sorted(folder.glob("*")) if folder.exists() else []
+    files = sorted(folder.glob("*.parquet")) if folder.exists() else []
     assert len(files) <= 1, files
     if not files:
         return None

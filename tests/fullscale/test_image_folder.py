@@ -1,8 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import functional
 
-from fullscale.data.image_folder import ImageFolderSource, crop_box
+from fullscale.data.augmentation import crop_box
+from fullscale.data.image_folder import open_image_folder
+from fullscale.data.image_source import open_image_source
+from fullscale.data.order import stream_indices
 from models_of_scaling.errors import InputError
 
 
@@ -22,7 +30,7 @@ def tree(tmp_path):
 
 
 def source(root, **more):
-    return ImageFolderSource(root, **{"image_size": 16, "seed": 1} | more)
+    return open_image_source("image_folder", root=root, **{"image_size": 16, "seed": 1} | more)
 
 
 def test_a_tree_is_listed_with_its_classes_and_sizes(tree):
@@ -31,8 +39,32 @@ def test_a_tree_is_listed_with_its_classes_and_sizes(tree):
     assert (found.num_classes, found.image_shape) == (2, (3, 16, 16))
     images, labels = found.validation_batch(np.arange(4))
     assert images.shape == (4, 3, 16, 16)
+    assert images.dtype == torch.uint8
     assert labels.tolist() == [0, 0, 1, 1]
-    assert float(images[2:].mean()) > float(images[:2].mean())  # dogs are brighter here
+    # Dogs are brighter here.
+    assert float(images[2:].float().mean()) > float(images[:2].float().mean())
+
+
+def test_classes_files_and_their_order_are_torchvisions(tree):
+    for name in ("train/cat/inner/deep/9.JPG", "train/cat/Z.webp", "train/cat/notes.txt"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(b"")
+    (tree / "train" / "a file beside the classes.png").write_bytes(b"")
+    theirs = ImageFolder(str(tree / "train"))
+    ours = open_image_folder(tree)
+    assert list(ours.classes) == theirs.classes
+    paths = [ours.train.where(index) for index in range(len(ours.train.labels))]
+    assert list(zip(paths, ours.train.labels.tolist(), strict=True)) == theirs.samples
+
+
+def test_validation_pictures_are_torchvisions_within_rounding(tree):
+    got = source(tree).validation_batch(np.arange(4))[0]
+    for image, (path, _) in zip(got, ImageFolder(str(tree / "val")).samples, strict=True):
+        with Image.open(path) as picture:
+            resized = functional.resize(picture, [18])
+            want = np.asarray(functional.center_crop(resized, [16, 16]))
+        # Each of the resize's two passes rounds once.
+        assert np.abs(image.permute(1, 2, 0).numpy().astype(int) - want).max() <= 2
 
 
 def test_an_augmented_picture_depends_on_seed_and_position_only(tree):
@@ -70,7 +102,8 @@ def test_a_missing_split_is_named(tree, tmp_path):
 
 def test_an_empty_class_folder_is_named(tree):
     (tree / "train" / "bird").mkdir()
-    with pytest.raises(InputError, match="bird"):
+    (tree / "val" / "bird").mkdir()
+    with pytest.raises(InputError, match="train has 1 classes without a picture: bird"):
         source(tree)
 
 
@@ -88,12 +121,16 @@ def test_a_picture_that_can_not_be_decoded_is_named(tree):
 
 @pytest.mark.slow
 def test_resnet50_trains_on_a_tree_by_lars_and_its_trial_says_so(tree, fit):
+    (tree / "train" / "dog" / "1.png").write_bytes(b"no picture")
+    (tree / "val" / "cat" / "1.png").write_bytes(b"no picture")
     code, trial, _ = fit(
         "--data.name=image_folder",
         f"--data.root={tree}",
         "--data.image_size=64",
-        "--data.global_batch_size=4",
+        "--data.global_batch_size=6",
         "--data.num_workers=1",
+        "--data.num_classes=2",
+        "--data.max_damaged_share=0.25",
         "--model.name=resnet50",
         "--model.optimizer=lars",
         "--model.optimizer_numbers={trust_coefficient: 0.01}",
@@ -106,3 +143,66 @@ def test_resnet50_trains_on_a_tree_by_lars_and_its_trial_says_so(tree, fit):
     assert (trial.model, trial.optimizer, trial.dataset) == ("resnet50", "lars", "image_folder")
     assert trial.hyper_parameters["trust_coefficient"] == 0.01
     assert trial.status in {"reached", "not_reached"}
+    # Three validation pictures can be read: thirds are all that an accuracy can be.
+    assert trial.curve_validation_accuracy[-1] * 3 == pytest.approx(
+        round(trial.curve_validation_accuracy[-1] * 3)
+    )
+
+
+@pytest.mark.slow
+def test_wrong_data_are_one_line_and_exit_2_before_anything_runs(tree, fit):
+    flags = ("--data.name=image_folder", "--data.global_batch_size=4", "--model.name=resnet50")
+    code, trial, err = fit(*flags, f"--data.root={tree}", "--data.num_classes=1000")
+    assert (code, trial) == (2, None)
+    assert err == f"error: --data.num_classes 1000: {tree} has 2 classes\n"
+    (tree / "train" / "cat" / "0.png").write_bytes(b"no picture")
+    code, trial, err = fit(
+        *flags, f"--data.root={tree}", "--data.image_size=32", "--data.num_workers=1",
+        "--model.train_duration=9 steps",
+    )  # fmt: skip
+    assert code == 2
+    assert err.startswith(f"error: {tree}/train/cat/0.png: not a readable picture: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_damaged_picture_that_only_another_process_meets_ends_the_run_and_is_named(
+    tree, tmp_path, command, finish
+):
+    # Of the first step's six examples, the second process has the last three (data order, seed 0).
+    index = int(stream_indices(seed=0, num_examples=6, start=5, stop=6)[0])
+    path = open_image_folder(tree).train.where(index)
+    Path(path).write_bytes(b"no picture")
+    done = finish([
+        *command,
+        "--trainer.accelerator=cpu",
+        "--trainer.devices=2",
+        f"--record.folder={tmp_path / 'trials'}",
+        "--data.name=image_folder",
+        f"--data.root={tree}",
+        "--data.image_size=8",
+        "--data.global_batch_size=6",
+        "--model.name=mlp",
+        "--model.train_duration=2 steps",
+    ])
+    assert done.returncode != 0
+    assert done.stderr.count(f"error: {path}: not a readable picture: ") == 1
+
+
+@pytest.mark.slow
+def test_synthetic_images_train_normalised_in_the_runs_precision(fit):
+    code, trial, err = fit(
+        "--data.name=synthetic",
+        "--data.num_examples=64",
+        "--data.num_classes=5",
+        "--data.image_size=8",
+        "--data.global_batch_size=32",
+        "--model.name=mlp",
+        "--model.train_duration=2 steps",
+        "--trainer.precision=64-true",
+        "--model.learning_rate=0.01",
+    )
+    assert (code, err) == (0, "")
+    assert (trial.dataset, trial.num_train_examples, trial.steps) == ("synthetic", 64, 2)
+    # Normalised noise has a spread of about 1.3: the first loss is near log(5), not hundreds.
+    assert 1 < trial.curve_train_loss[0] < 3

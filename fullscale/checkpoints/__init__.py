@@ -1,0 +1,1 @@
+"""Checkpoints without Lightning: the file, a run's identity, state gathered whole over ranks."""

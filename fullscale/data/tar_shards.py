@@ -1,0 +1,62 @@
+"""Tar shards in webdataset's layout, KEY.jpg beside KEY.cls, read in any order by their index.
+
+The webdataset library reads them too, one after the other; it is not needed here.
+"""
+
+from pathlib import Path
+
+from fullscale.data.pictures import PictureTree
+from fullscale.data.shard_index import ShardIndex, read_manifest
+
+
+class TarStore:
+    """One split's pictures in tar files; a `PictureStore`."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        """Keep the index.
+
+        Args:
+            index: of the split.
+        """
+        self._index = index
+        self.labels = index.labels
+
+    def name_of(self, index: int) -> str:
+        """Return CLASS/FILE."""
+        return self._index.name_of(index)
+
+    def where(self, index: int) -> str:
+        """Return the shard and the picture's name."""
+        return f"{self._index.file_of(index)} ({self.name_of(index)})"
+
+    def read(self, index: int) -> bytes:
+        """Return a picture's file.
+
+        Raises:
+            OSError: where the shard ends before it.
+        """
+        # Opened each time (15 microseconds): a thousand shards are more files than may be open.
+        with open(self._index.file_of(index), "rb", buffering=0) as stream:  # noqa: PTH123
+            stream.seek(int(self._index.offset[index]))
+            size = int(self._index.size[index])
+            data = stream.read(size)
+        if len(data) != size:
+            raise OSError(f"the shard ends after {len(data)} of {size} bytes")
+        return data
+
+
+def open_tar_shards(root: Path) -> PictureTree:
+    """Open a data set that `prepare --format tar` wrote or `--format index` indexed.
+
+    Args:
+        root: holds manifest.json, `train` and `val`.
+
+    Returns:
+        Both splits. What is missing or wrong ends in an InputError.
+    """
+    manifest = read_manifest(root, of_format="tar")
+    return PictureTree(
+        classes=manifest.classes,
+        train=TarStore(ShardIndex(root / "train", manifest)),
+        validation=TarStore(ShardIndex(root / "val", manifest)),
+    )
