@@ -1,15 +1,12 @@
 """The LightningModule: a classifier whose update is the same on any number of processes."""
 
 import copy
-import inspect
 import math
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -17,6 +14,8 @@ from fullscale.batch_norm import BatchNormSpan, ignored_by_ddp
 from fullscale.data.micro_batches import MicroBatch
 from fullscale.data.modules import ImageData
 from fullscale.durations import Duration
+from fullscale.evaluation import Evaluation
+from fullscale.lean_module import LeanModule
 from fullscale.memory_probe import probe_per_device_limit
 from fullscale.models import NETWORKS, build_network
 from fullscale.network_setup import NetworkSettings, set_up_network
@@ -31,25 +30,7 @@ from models_of_scaling.trials import Status
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """One point of the curve.
-
-    Attributes:
-        steps: optimizer steps done.
-        train_loss: mean over all examples processed since the evaluation before, as the network
-            was when it met them; NaN where there was none.
-        validation_loss: mean over the validation set, without label smoothing.
-        validation_accuracy: share in [0, 1], exact to the last image.
-    """
-
-    steps: int
-    train_loss: float
-    validation_loss: float
-    validation_accuracy: float
-
-
-class Classifier(LightningModule):
+class Classifier(LeanModule):
     """An image classifier with its optimizer, schedule and target.
 
     Callbacks read and write how the run stands: `status`, `stop_signal`, `evaluation`.
@@ -147,13 +128,6 @@ class Classifier(LightningModule):
         self._batch_norm: BatchNormSpan | None = None
         self._forwards_in_step = 0
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Note the running hook, as Lightning does 50 times a step, without torch's checks."""
-        if name == "_current_fx_name":
-            vars(self)[name] = value
-        else:
-            super().__setattr__(name, value)
-
     @property
     def data(self) -> ImageData:
         """The data module of the run, once known by `prepare_run`."""
@@ -238,19 +212,6 @@ class Classifier(LightningModule):
             learning_rate=self.learning_rate,
             **self.numbers,
         )
-
-    def _on_before_batch_transfer(self, batch: MicroBatch, dataloader_idx: int = 0) -> MicroBatch:
-        """Nothing comes before; Lightning would look for who overrides what, at every batch."""
-        return batch
-
-    def _apply_batch_transfer_handler(
-        self, batch: MicroBatch, device: torch.device | None = None, dataloader_idx: int = 0
-    ) -> MicroBatch:
-        """Move a batch to the device, then let the data module normalise it there."""
-        device = device or self.device
-        overlaps = device.type != "cpu"
-        images, labels, weights = (each.to(device, non_blocking=overlaps) for each in batch)
-        return self.data.on_after_batch_transfer((images, labels, weights), dataloader_idx)
 
     def on_train_start(self) -> None:
         """Put the running sums on the device."""
@@ -367,10 +328,6 @@ class Classifier(LightningModule):
         # The same on every rank already: the mean over ranks is for loggers' peace only.
         for metric in ("train_loss", "validation_loss", "validation_accuracy"):
             self.log(metric, getattr(self.evaluation, metric), sync_dist=True)
-
-
-# Lightning asks for its arguments at every batch; without this Python would work them out anew.
-vars(Classifier.training_step)["__signature__"] = inspect.signature(Classifier.training_step)
 
 
 def _numbers(defaults: Mapping[str, float], given: Mapping[str, float | None]) -> dict[str, float]:

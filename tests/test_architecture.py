@@ -18,6 +18,7 @@ STANDARD_LIBRARY_AND_NUMPY = ("batch_layout.py", "durations.py", "schedules.py")
 MAY_IMPORT_LIGHTNING = (
     "fit.py",
     "cli.py",
+    "lean_module.py",
     "module.py",
     "callbacks/*.py",
     "data/modules.py",

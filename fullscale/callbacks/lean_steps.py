@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies import Strategy
 
 # Called at every forward or step, of callbacks and of the module alike.
 _HOOKS = (
@@ -48,3 +49,8 @@ class SkipEmptyHooks(Callback):
                     vars(callback).setdefault(hook, None)
             if getattr(type(pl_module), hook) is getattr(LightningModule, hook):
                 vars(pl_module).setdefault(hook, None)
+        empty = Strategy.on_train_batch_start
+        if type(trainer.strategy).on_train_batch_start is empty:
+            vars(trainer.strategy)["on_train_batch_start"] = None
+        if trainer.gradient_clip_val is None:
+            vars(pl_module)["configure_gradient_clipping"] = None

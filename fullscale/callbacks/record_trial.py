@@ -11,8 +11,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fullscale.evaluation import Evaluation
 from fullscale.models import count_parameters
-from fullscale.module import Classifier, Evaluation
+from fullscale.module import Classifier
 from models_of_scaling.errors import InputError
 from models_of_scaling.provenance import Provenance, collect_provenance
 from models_of_scaling.trials import Trial, write_trials
@@ -32,15 +33,24 @@ class RecordTrial(Callback):
     written then.
     """
 
-    def __init__(self, *, folder: Path = Path("runs/trials"), study: str = "fullscale") -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path = Path("runs/trials"),
+        study: str = "fullscale",
+        workload: str | None = None,
+    ) -> None:
         """Say where to.
 
         Args:
             folder: of the trial table; made when the trial is written.
             study: the search that the trial belongs to.
+            workload: what a fit takes together with other trials, for example those of a sweep;
+                data and network, as in digits_mlp, when not given.
         """
         self._folder = folder
         self._study = study
+        self._workload = workload
         self._curve: list[Evaluation] = []
         self._start: float | None = None
         self._provenance: Provenance | None = None
@@ -161,7 +171,7 @@ class RecordTrial(Callback):
         data, layout = module.data, module.data.plan.layout
         return Trial(
             study=self._study,
-            workload=f"{data.dataset}_{module.name}",
+            workload=self._workload or f"{data.dataset}_{module.name}",
             dataset=data.dataset,
             num_train_examples=data.plan.num_train_examples,
             model=module.name,

@@ -45,19 +45,20 @@ class StopAtTarget(Callback):
         self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
     ) -> None:
         """After an optimizer step: agree on its loss and on whether to go on."""
-        if trainer.global_step == self._steps_seen:
+        steps = trainer.global_step
+        if steps == self._steps_seen:
             return
         assert isinstance(pl_module, Classifier)
         loss, stop_signal = pl_module.finish_step()
         if self._steps_seen == 0:
             chance = math.log(pl_module.data.source.num_classes)
             self._max_loss = self._max_loss_factor * max(loss, chance)
-        self._steps_seen = trainer.global_step
+        self._steps_seen = steps
         if not math.isfinite(loss) or loss > self._max_loss:
             pl_module.status = "diverged"
             # A target that is met by chance now is not reached.
             trainer.val_check_batch = math.inf
-        elif trainer.global_step >= pl_module.data.plan.stop_steps:
+        elif steps >= pl_module.data.plan.stop_steps:
             # Lightning evaluates once more where a stop is asked for: the last step always is.
             trainer.should_stop = True
         elif stop_signal:

@@ -104,7 +104,8 @@ class Throughput(Callback):
         self._seconds_of_step += time.perf_counter() - self._since
         _, labels, weights = batch
         # A filler comes alone. Only there a weight is looked at: on a GPU that waits for it.
-        self._examples_of_step += len(labels) if len(labels) > 1 else int(weights.sum().item() > 0)
+        examples = labels.shape[0]
+        self._examples_of_step += examples if examples > 1 else int(weights.sum().item() > 0)
         steps = trainer.global_step
         if steps == self._steps_seen:
             return

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments: what `add_arguments` asked for.
     """
     from models_of_scaling.fit_record import write_fit
+    from models_of_scaling.full_scale_runs import full_scale_runs
     from models_of_scaling.law_fit import FitChoice, fit_laws
     from models_of_scaling.limit import judge, verdict_in_words
     from models_of_scaling.study_source import read_measurements
@@ -69,6 +70,9 @@ def run(arguments: argparse.Namespace) -> None:
     write_fit(arguments.out, fit)
     # The verdict ends with the advice.
     print(f"{summary(fit, with_advice=False)}\n\n{verdict_in_words(judge(fit))}\n")
+    if fit.source["kind"] == "trials":
+        for each in full_scale_runs(arguments.table, fit):
+            print(each.in_words())
     print(f"Written: {arguments.out}")
 
 

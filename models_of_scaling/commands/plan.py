@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         learning_rate=rate,
         warmup=arguments.warmup,
         rule=arguments.learning_rate_rule,
+        table=arguments.table,
     )
     choice = choose_run(
         fit,

@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from models_of_scaling.errors import InputError
@@ -45,6 +46,7 @@ class Sources:
         learning_rate: of the command line; None to derive it.
         warmup: of the command line, as "5 epochs"; None to derive it.
         rule: of the command line, for a rate that must be scaled; None for the optimizer's.
+        table: folder of the trials that were fitted, where the run's own trial shall land; or None.
     """
 
     base: Settings | None
@@ -52,6 +54,7 @@ class Sources:
     learning_rate: float | None = None
     warmup: str | None = None
     rule: Rule | None = None
+    table: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class Plan:
     """A run to be written as YAML.
 
     Attributes:
-        settings: sections trainer, model and data.
+        settings: sections trainer, model and data; record where the trials' folder is known.
         reasons: sentences, one a paragraph.
         choice: the batch size and length with their predictions.
     """
@@ -96,9 +99,11 @@ def make_plan(fit: FitRecord, choice: Choice, sources: Sources) -> Plan:
     rate = _set_learning_rate(model, place.batch_size, base_batch_size, sources)
     warmup = _set_warmup(model, fit, choice, base_batch_size, sources)
     length = _set_length(model, data, fit, choice, target)
-    return Plan(
-        settings=settings, reasons=(*choice.reasons, rate, warmup, length, origin), choice=choice
-    )
+    reasons = [*choice.reasons, rate, warmup, length, origin]
+    if sources.table is not None and sources.table.is_dir():
+        settings["record"] = {"folder": str(sources.table), "workload": fit.workload}
+        reasons.append("Record: among the fitted trials; fitted again, they say what came of it.")
+    return Plan(settings=settings, reasons=tuple(reasons), choice=choice)
 
 
 def _structure(fit: FitRecord, sources: Sources) -> tuple[Settings, str]:

@@ -170,3 +170,8 @@ def test_two_processes_write_one_file_with_the_speed_of_both(finish, command, tm
     log = (tmp_path / "result_0.txt").read_text(encoding="utf-8").splitlines()
     assert sum('"run_start"' in line for line in log) == 1
     assert sum('"eval_accuracy"' in line for line in log) == 6
+
+
+def test_a_trial_may_bear_the_workload_of_the_sweep_that_it_belongs_to(fit):
+    code, trial, _ = fit(*RUN, "--record.workload=digits", "--trainer.max_steps=1")
+    assert (code, trial.workload) == (0, "digits")

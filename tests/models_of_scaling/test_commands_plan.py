@@ -292,17 +292,20 @@ def test_a_plan_from_a_sweep_of_digits_reaches_its_target_in_the_planned_length(
         "--table", trials, "--objective", "fastest", "--out", plan, "--json",
     )  # fmt: skip
     answer = json.loads(text)
-    runs = tmp_path / "runs"
     settings = yaml.safe_load(plan.read_text())
     assert settings["trainer"]["devices"] == 2
-    run_module(
-        "fullscale.fit", "--config", plan, "--record.folder", runs,
-        "--trainer.accelerator", "cpu",
-    )  # fmt: skip
-    (trial,) = read_trials(runs).to_pylist()
+    run_module("fullscale.fit", "--config", plan, "--trainer.accelerator", "cpu")
+    (trial,) = [each for each in read_trials(trials).to_pylist() if each["study"] == "fullscale"]
     print(f"planned {answer['train_duration']}, predicted {answer['steps']:.0f}, took", end=" ")
     print(f"{trial['steps']} at batch size {trial['batch_size']}")
     assert trial["status"] == "reached"
     assert trial["batch_size"] == answer["batch_size"]
     # 95 % of runs end before the length; twice too fast would be no forecast either.
     assert answer["steps"] / 2 < trial["steps"]
+    # The same command as before says what came of it, and its rows are what they were.
+    rows = json.loads(fit.read_text())["measured"]
+    text = run_module("models_of_scaling", "fit", trials, "--out", fit)
+    (line,) = [line for line in text.splitlines() if line.startswith("Full-scale run")]
+    assert f"at batch size {trial['batch_size']:,}: predicted" in line
+    assert f"took {trial['steps']}: " in line
+    assert json.loads(fit.read_text())["measured"] == rows
