@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +31,6 @@ from models_of_scaling.selection import (
     law_weights,
 )
 from models_of_scaling.study_rows import StudyRows, cell_means
-
-UPTURN: Final[LawName] = "knee_with_upturn"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +113,7 @@ def laws_for(fitted: Measurements) -> tuple[LawName, ...]:
     """
     reached = fitted.batch_size[fitted.reached]
     if fitted.batch_size.max() > reached.max():
-        return (*AVERAGED_LAWS, UPTURN)
+        return (*AVERAGED_LAWS, "knee_with_upturn")
     return AVERAGED_LAWS
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from models_of_scaling.fit_record import FitRecord
-from models_of_scaling.law_fit import UPTURN, FitChoice, fit_laws, laws_for
+from models_of_scaling.law_fit import FitChoice, fit_laws, laws_for
 from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, LawName
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.prediction import predict
@@ -64,8 +64,9 @@ Forecaster = Callable[[KnownRows, Sequence[int]], list[Forecast]]
 
 def averaged(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
     """Return what `fit` and `predict` answer: the averaged laws, by weight."""
-    record = known.record
-    names = laws_for(known.measurements)
+    record, names = known.record, laws_for(known.measurements)
+    if not {*names} <= {law.name for law in record.laws}:
+        record = fit_laws(known.measurements, replace(known.choice, laws=names))
     laws = [law for law in record.laws if law.name in names]
     total = sum(law.weight for law in laws)
     # Weights are evidence over its sum, so leaving laws out is the same as not fitting them.
@@ -155,5 +156,5 @@ FORECASTERS: Final[dict[str, Forecaster]] = {
 
 def laws_needed(forecasters: Sequence[str]) -> tuple[LawName, ...]:
     """Return the laws to fit for some forecasters."""
-    averaged_too = (*AVERAGED_LAWS, UPTURN) if AVERAGED in forecasters else ()
+    averaged_too = AVERAGED_LAWS if AVERAGED in forecasters else ()
     return tuple(name for name in LAW_NAMES if name in forecasters or name in averaged_too)
