@@ -45,7 +45,7 @@ WORKLOADS = {
         "steps": 6,
     },
 }
-ROUNDS = {"digits mlp": 7, "resnet18 at 64x64": 3}
+ROUNDS = {"digits mlp": 5, "resnet18 at 64x64": 3}
 WARM_UP = 3
 
 
