@@ -289,7 +289,10 @@ def starting_log_sigma(theta_RP: Floats, problem: Reduced, smallest_R: Floats) -
     if sums.root_weight_RC is not None:
         off_RC = sums.root_weight_RC * off_RC
     weight_RM = sums.others.weight_RN
-    off_RM = np.where(weight_RM > 0, sums.others.log_middle_RN - mu[:, cells:], 0.0)
+    # A censored row below the curve agrees with it, however far below: no part of sigma.
+    over_RM = np.isposinf(sums.others.log_high_RN)
+    off_RM = sums.others.log_middle_RN - mu[:, cells:]
+    off_RM = np.where(weight_RM > 0, np.where(over_RM, np.maximum(off_RM, 0.0), off_RM), 0.0)
     squares_R = (off_RC**2).sum(axis=1) + sums.within_R + (weight_RM * off_RM**2).sum(axis=1)
     weight_R = sums.total_R + weight_RM.sum(axis=1)
     return np.asarray(0.5 * np.log(squares_R / weight_R + smallest_R**2))[:, None]
