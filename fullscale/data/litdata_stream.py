@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fullscale.data.pictures import PictureTree
-from fullscale.data.shard_index import ShardIndex, read_manifest
+from fullscale.data.shard_index import ShardIndex
 from models_of_scaling.errors import InputError
 
 
@@ -75,20 +74,3 @@ class LitdataStore:
         """Return a picture's file."""
         data: bytes = self._stream[int(self._places[index])]["image"]
         return data
-
-
-def open_litdata(root: Path) -> PictureTree:
-    """Open a data set that `prepare --format litdata` wrote or `--format index` indexed.
-
-    Args:
-        root: holds manifest.json, `train` and `val`.
-
-    Returns:
-        Both splits. What is missing or wrong ends in an InputError.
-    """
-    manifest = read_manifest(root, of_format="litdata")
-    train, validation = (
-        LitdataStore(ShardIndex(root / split, manifest), open_stream(root / split))
-        for split in ("train", "val")
-    )
-    return PictureTree(classes=manifest.classes, train=train, validation=validation)

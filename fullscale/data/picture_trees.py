@@ -1,19 +1,32 @@
 """Pictures on a disk by the name of their format, all of them or those that lists name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fullscale.data.image_folder import open_image_folder
-from fullscale.data.litdata_stream import open_litdata
-from fullscale.data.pictures import PictureTree
+from fullscale.data.litdata_stream import LitdataStore, open_stream
+from fullscale.data.pictures import PictureStore, PictureTree
+from fullscale.data.shard_index import ShardIndex, read_manifest
 from fullscale.data.subsets import choose_classes, choose_images, read_list
-from fullscale.data.tar_shards import open_tar_shards
-from fullscale.data.uint8_shards import open_uint8_shards
+from fullscale.data.tar_shards import TarStore
+from fullscale.data.uint8_shards import Uint8Store
 
-_SHARDS = {
-    "tar_shards": open_tar_shards,
-    "litdata": open_litdata,
-    "uint8_shards": open_uint8_shards,
+# The manifest's word for each format, and what reads one split of it.
+_SHARDS: dict[str, tuple[str, Callable[[Path, ShardIndex], PictureStore]]] = {
+    "tar_shards": ("tar", lambda _, index: TarStore(index)),
+    "litdata": ("litdata", lambda folder, index: LitdataStore(index, open_stream(folder))),
+    "uint8_shards": ("uint8", lambda _, index: Uint8Store(index)),
 }
+
+
+def _open_shards(name: str, root: Path) -> PictureTree:
+    """Open what `prepare` wrote, or indexed: manifest.json, `train` and `val`."""
+    of_format, open_store = _SHARDS[name]
+    manifest = read_manifest(root, of_format=of_format)
+    train, validation = (
+        open_store(root / split, ShardIndex(root / split, manifest)) for split in ("train", "val")
+    )
+    return PictureTree(classes=manifest.classes, train=train, validation=validation)
 
 
 def open_picture_tree(
@@ -34,7 +47,7 @@ def open_picture_tree(
     if name == "image_folder":
         tree = open_image_folder(root, classes=chosen)
     else:
-        tree = _SHARDS[name](root)
+        tree = _open_shards(name, root)
     if classes is not None and chosen is not None:
         tree = choose_classes(tree, chosen, path=classes)
     if images is not None:

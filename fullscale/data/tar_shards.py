@@ -3,10 +3,7 @@
 The webdataset library reads them too, one after the other; it is not needed here.
 """
 
-from pathlib import Path
-
-from fullscale.data.pictures import PictureTree
-from fullscale.data.shard_index import ShardIndex, read_manifest
+from fullscale.data.shard_index import ShardIndex
 
 
 class TarStore:
@@ -43,20 +40,3 @@ class TarStore:
         if len(data) != size:
             raise OSError(f"the shard ends after {len(data)} of {size} bytes")
         return data
-
-
-def open_tar_shards(root: Path) -> PictureTree:
-    """Open a data set that `prepare --format tar` wrote or `--format index` indexed.
-
-    Args:
-        root: holds manifest.json, `train` and `val`.
-
-    Returns:
-        Both splits. What is missing or wrong ends in an InputError.
-    """
-    manifest = read_manifest(root, of_format="tar")
-    return PictureTree(
-        classes=manifest.classes,
-        train=TarStore(ShardIndex(root / "train", manifest)),
-        validation=TarStore(ShardIndex(root / "val", manifest)),
-    )

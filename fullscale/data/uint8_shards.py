@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from fullscale.data.decoding import DamagedPictureError, Pixels
-from fullscale.data.pictures import PictureTree
-from fullscale.data.shard_index import ShardIndex, read_manifest
+from fullscale.data.shard_index import ShardIndex
 from models_of_scaling.errors import InputError
 
 # Each map holds a file open; 1,024 may be open in a process by default.
@@ -78,20 +77,3 @@ class Uint8Store:
             if len(self._maps) > _MAPS_KEPT:
                 self._maps.popitem(last=False)
         return found
-
-
-def open_uint8_shards(root: Path) -> PictureTree:
-    """Open a data set that `prepare --format uint8` wrote.
-
-    Args:
-        root: holds manifest.json, `train` and `val`.
-
-    Returns:
-        Both splits. What is missing or wrong ends in an InputError.
-    """
-    manifest = read_manifest(root, of_format="uint8")
-    return PictureTree(
-        classes=manifest.classes,
-        train=Uint8Store(ShardIndex(root / "train", manifest)),
-        validation=Uint8Store(ShardIndex(root / "val", manifest)),
-    )

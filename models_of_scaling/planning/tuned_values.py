@@ -9,7 +9,7 @@ size is scaled by a stated rule (`scaled_rate`).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,6 @@ from models_of_scaling.steps_to_target import study_rows, trial_outcomes
 from models_of_scaling.targets import Target
 
 Rule = Literal["linear", "sqrt"]
-RULES: tuple[Rule, ...] = get_args(Rule)
 # A trial's numbers that belong to its schedule or loss, not to the optimizer.
 SCHEDULE: Final = (
     "warmup_steps", "num_train_steps", "decay_power", "end_learning_rate", "label_smoothing",
