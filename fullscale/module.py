@@ -21,7 +21,8 @@ from fullscale.models import NETWORKS, build_network
 from fullscale.network_setup import NetworkSettings, set_up_network
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
-from fullscale.schedules import WarmupPolynomial
+from fullscale.schedule_registry import build_schedule
+from fullscale.schedules import Schedule
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
@@ -45,7 +46,10 @@ class Classifier(LeanModule):
         momentum: float | None = None,
         weight_decay: float | None = None,
         optimizer_numbers: dict[str, float] | None = None,
+        schedule: str = "polynomial",
+        schedule_numbers: dict[str, Any] | None = None,
         warmup: str = "0 steps",
+        warmup_start: float = 0.0,
         decay_power: float = 2.0,
         end_learning_rate: float = 0.0,
         train_duration: str = "20 epochs",
@@ -66,8 +70,12 @@ class Classifier(LeanModule):
             momentum: the optimizer's default when not given.
             weight_decay: the optimizer's default when not given.
             optimizer_numbers: the optimizer's other numbers, for example trust_coefficient.
+            schedule: after the warm-up: constant, linear, polynomial, sqrt, cosine,
+                warm_restarts, triangular, step, slow_start or piecewise.
+            schedule_numbers: the schedule's other numbers, for example num_cycles.
             warmup: length of the linear warm-up, for example "5 epochs".
-            decay_power: 2 is the usual polynomial decay, 1 linear, 0 keeps the peak.
+            warmup_start: where it starts, as a share of the peak.
+            decay_power: of the schedule "polynomial"; 2 is usual, 1 linear, 0 keeps the peak.
             end_learning_rate: where the decay ends.
             train_duration: the run's length, for example "20 epochs" or "500 steps".
             label_smoothing: share of the label spread over all classes, in [0, 1).
@@ -101,8 +109,13 @@ class Classifier(LeanModule):
         self.target = Target.parse(target)
         self.train_duration = Duration.parse(train_duration, flag="--model.train_duration")
         self.warmup = Duration.parse(warmup, flag="--model.warmup")
-        self.decay_power = decay_power
-        self._end_factor = end_learning_rate / learning_rate
+        self.schedule_name = schedule
+        self._schedule_numbers = {"warmup_start": warmup_start, **(schedule_numbers or {})}
+        if schedule == "polynomial":
+            self._schedule_numbers["decay_power"] = decay_power
+        if end_learning_rate or schedule == "polynomial":
+            self._schedule_numbers["end_factor"] = end_learning_rate / learning_rate
+        self._build_schedule(warmup_steps=0, num_train_steps=1)  # refuses what no length would mend
         self.batch_norm_span = batch_norm_span
         self.batch_norm_moving_averages = batch_norm_moving_averages
         self.settings = NetworkSettings(
@@ -135,18 +148,19 @@ class Classifier(LeanModule):
         return self._data
 
     @property
-    def schedule(self) -> WarmupPolynomial:
+    def schedule(self) -> Schedule:
         """The learning rate's course over the run's steps."""
         plan = self.data.plan
-        return WarmupPolynomial(
+        return self._build_schedule(
             warmup_steps=self.warmup.to_steps(
                 batch_size=plan.layout.global_batch_size,
                 num_train_examples=plan.num_train_examples,
             ),
             num_train_steps=plan.num_train_steps,
-            decay_power=self.decay_power,
-            end_factor=self._end_factor,
         )
+
+    def _build_schedule(self, **lengths: int) -> Schedule:
+        return build_schedule(self.schedule_name, numbers=self._schedule_numbers, **lengths)
 
     def prepare_run(self, data: ImageData) -> None:
         """Build the network for the data, in single precision and before any process starts.

@@ -210,8 +210,8 @@ def hyper_parameters(module: Classifier) -> dict[str, float]:
         **module.numbers,
         "warmup_steps": float(schedule.warmup_steps),
         "num_train_steps": float(schedule.num_train_steps),
-        "decay_power": schedule.decay_power,
-        "end_learning_rate": schedule.end_factor * module.learning_rate,
+        "end_learning_rate": schedule.end * module.learning_rate,
+        **schedule.shape_numbers,
         "label_smoothing": module.label_smoothing,
     }
 
@@ -224,7 +224,7 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
         module: prepared.
     """
     chosen: dict[str, Any] = {
-        "schedule": "warmup_polynomial",
+        "schedule": module.schedule_name,
         "train_duration": module.train_duration,
         "warmup": module.warmup,
         "evaluate_every": module.data.evaluate_every,
