@@ -92,7 +92,7 @@ def _run_population(
     searching = stage.name != "repeat"
     stop_rule = StopRule(
         target=plan.target,
-        max_steps=workload.max_steps(batch_size),
+        max_steps=plan.budget.steps(batch_size),
         slowest_factor=plan.protocol.slowest_factor if searching else math.inf,
         fewest_steps=stage.fewest_steps if searching else None,
         divergence_factor=DIVERGENCE_FACTOR,
@@ -141,7 +141,7 @@ def _run_noisy_quadratic(
                 momentum=candidate.hyper_parameters["momentum"],
             ),
             target_risk=plan.target.value,
-            max_steps=workload.max_steps(batch_size),
+            max_steps=plan.budget.steps(batch_size),
             divergence_factor=DIVERGENCE_FACTOR,
         )
         yield [

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from surrogate.cells import finished_trials, trials_folder
 from surrogate.executors import Workers, local_processes
 from surrogate.progress import SweepProgress
 from surrogate.protocol import Plan, Protocol
+from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
 from surrogate.workloads import get_workload
 
@@ -45,6 +46,7 @@ class SweepSettings:
         target: None for the workload's own.
         trials: configurations searched at each batch size; None for 64, or 32 in a quick sweep.
         repeats: fresh seeds of the best; None for 5, or 2 in a quick sweep.
+        run: how long a run is, its schedule and weight decay.
         seed: of the sweep.
         workers: processes.
         quick: fewer batch sizes, trials and repeats where they are not given.
@@ -57,6 +59,7 @@ class SweepSettings:
     target: Target | None = None
     trials: int | None = None
     repeats: int | None = None
+    run: RunChoice = field(default_factory=RunChoice)
     seed: int = 0
     workers: int = 0
     quick: bool = False
@@ -78,7 +81,10 @@ class SweepSettings:
         simulated = workload.engine == "noisy_quadratic"
         if simulated and self.target and self.target.metric == "validation_accuracy":
             raise InputError(f"--target {self.target}: {self.workload} has no accuracy")
-        _ = self.plan
+        if simulated and self.run.schedule.has_length:
+            raise InputError(f"--schedule: {self.workload} has a constant rate only")
+        for size in self.sizes:
+            _ = self.plan.space_at(size)
 
     @property
     def plan(self) -> Plan:
@@ -92,7 +98,9 @@ class SweepSettings:
             workload=self.workload,
             optimizer=self.optimizer,
             target=self.target or workload.target,
-            space=workload.space(self.optimizer),
+            space=self.run.space(workload.space(self.optimizer)),
+            budget=self.run.budget(workload),
+            schedule=self.run.schedule,
             protocol=replace(
                 base,
                 trials=trials,

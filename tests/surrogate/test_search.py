@@ -11,8 +11,10 @@ from fullscale.optimizers.registry import UPDATE_RULES
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Trial
+from surrogate.budget import Budget
 from surrogate.protocol import Plan, Protocol
-from surrogate.search import next_stage, ranked_trials
+from surrogate.ranking import ranked_trials
+from surrogate.search import next_stage
 from surrogate.search_space import Dimension, SearchSpace
 from surrogate.workloads import WORKLOADS
 
@@ -33,6 +35,7 @@ def plan(**protocol):
         target=Target.parse("train_loss<=0.05"),
         space=SPACE,
         protocol=Protocol(**{"trials": 32, "repeats": 5} | protocol),
+        budget=Budget(floor_steps=MAX_STEPS, budget_examples=0),
     )
 
 
@@ -56,7 +59,7 @@ def trial(study, batch_size, candidate, *, steps, status):
         examples=steps * batch_size,
         wall_time_s=0.0,
         curve_steps=[steps],
-        curve_train_loss=[0.04],
+        curve_train_loss=[0.04 if status == "reached" else 1.0],
         curve_validation_loss=[0.1],
         curve_validation_accuracy=[0.9],
         commit="none",
