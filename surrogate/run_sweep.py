@@ -75,9 +75,7 @@ class SweepSettings:
             workload.check_batch_size(batch_size)
         if len(set(self.batch_sizes)) < len(self.batch_sizes):
             raise InputError("--batch-sizes: a batch size is given twice")
-        simulated = workload.engine == "noisy_quadratic"
-        if simulated and self.target and self.target.metric == "validation_accuracy":
-            raise InputError(f"--target {self.target}: {self.workload} has no accuracy")
+        workload.check_target(self.target or workload.target)
         _ = self.plan
 
     @property
@@ -165,6 +163,8 @@ def run_sweep(
     """
     started = time.monotonic()
     plan = settings.plan
+    if check_data := get_workload(settings.workload).check_data:
+        check_data()
     _check_writable(settings.out)
     before = {size: finished_trials(plan, size, settings.out) for size in settings.sizes}
     missing = [size for size, done in before.items() if next_stage(plan, size, done)]
