@@ -8,7 +8,7 @@ from models_of_scaling.errors import InputError
 from surrogate.budget import Budget
 from surrogate.run_schedule import RunSchedule
 from surrogate.search_space import Dimension, SearchSpace
-from surrogate.workloads import Workload
+from surrogate.workload import Workload
 
 # Five decades around the 1e-4 that ResNets on ImageNet take (Goyal et al. 2017, section 5.1).
 _WEIGHT_DECAY = Dimension(name="weight_decay", low=1e-7, high=1e-2)
@@ -44,6 +44,11 @@ class RunChoice:
         """
         if self.epochs is not None and workload.engine != "population":
             raise InputError(f"--epochs {self.epochs:g}: {workload.name} has no training set")
+        if self.epochs is not None and workload.evaluated_on == "test":
+            raise InputError(
+                f"--epochs {self.epochs:g}: {workload.name} evaluates on the test split, by whose "
+                "accuracy nothing may be chosen; keep validation images with --holdout N"
+            )
         return Budget(
             floor_steps=workload.floor_steps,
             budget_examples=workload.budget_examples,

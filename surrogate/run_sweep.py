@@ -78,10 +78,8 @@ class SweepSettings:
             workload.check_batch_size(batch_size)
         if len(set(self.batch_sizes)) < len(self.batch_sizes):
             raise InputError("--batch-sizes: a batch size is given twice")
-        simulated = workload.engine == "noisy_quadratic"
-        if simulated and self.target and self.target.metric == "validation_accuracy":
-            raise InputError(f"--target {self.target}: {self.workload} has no accuracy")
-        if simulated and self.run.schedule.has_length:
+        workload.check_target(self.target or workload.target)
+        if workload.engine != "population" and self.run.schedule.has_length:
             raise InputError(f"--schedule: {self.workload} has a constant rate only")
         for size in self.sizes:
             _ = self.plan.space_at(size)
@@ -173,6 +171,8 @@ def run_sweep(
     """
     started = time.monotonic()
     plan = settings.plan
+    if check_data := get_workload(settings.workload).check_data:
+        check_data()
     _check_writable(settings.out)
     before = {size: finished_trials(plan, size, settings.out) for size in settings.sizes}
     missing = [size for size, done in before.items() if next_stage(plan, size, done)]

@@ -5,92 +5,16 @@ so that a ladder's trials, files and fits say what they are (`surrogate/rungs.py
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
+from surrogate.image_workloads import image_workloads
 from surrogate.search_space import Dimension, SearchSpace
+from surrogate.workload import Workload as Workload  # part of this module's face
 
 if TYPE_CHECKING:
     from fullscale.data.image_arrays import ImageArrays
     from surrogate.noisy_quadratic import Spectrum
-
-Engine = Literal["population", "noisy_quadratic"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """A problem to sweep over batch sizes.
-
-    Attributes:
-        name: by which the command line calls it.
-        dataset: name of the data set.
-        model: name of the network, a key of `fullscale.models.NETWORKS`, or of the simulator.
-        engine: what trains it.
-        target: the default target.
-        batch_sizes: the default ones.
-        quick_batch_sizes: those of a quick sweep.
-        max_batch_size: the whole training set, or where the search spaces end.
-        spaces: by optimizer name, the search space at every batch size.
-        floor_steps: see `max_steps`.
-        budget_examples: see `max_steps`.
-        search_effort: multiplies the default number of trials.
-        zoom_widths: see `protocol.Protocol`.
-        deterministic: a second seed would give the same run, so there is one repeat.
-        load: returns the data; None for a simulator.
-        spectrum: returns the simulator's modes; None for data.
-    """
-
-    name: str
-    dataset: str
-    model: str
-    engine: Engine = "population"
-    target: Target
-    batch_sizes: tuple[int, ...]
-    quick_batch_sizes: tuple[int, ...]
-    max_batch_size: int
-    spaces: Mapping[str, SearchSpace]
-    floor_steps: int
-    budget_examples: int
-    zoom_widths: tuple[float, ...] = (0.3,)
-    search_effort: int = 1
-    deterministic: bool = False
-    load: "Callable[[], ImageArrays] | None" = None
-    spectrum: "Callable[[], Spectrum] | None" = None
-
-    def max_steps(self, batch_size: int) -> int:
-        """Return the budget of one run: floor_steps + budget_examples / batch_size.
-
-        The same shape as the law of steps to target, ten times above it on the default target, so
-        that only bad configurations are cut off.
-        """
-        return self.floor_steps + -(-self.budget_examples // batch_size)
-
-    def space(self, optimizer: str) -> SearchSpace:
-        """Return the search space of an optimizer.
-
-        Raises:
-            InputError: where there is none; those that have one are listed.
-        """
-        if optimizer not in self.spaces:
-            known = ", ".join(self.spaces)
-            raise InputError(
-                f"--optimizer {optimizer!r} has no search space on {self.name}; one of {known}"
-            )
-        return self.spaces[optimizer]
-
-    def check_batch_size(self, batch_size: int) -> None:
-        """Check that a batch size can be swept.
-
-        Raises:
-            InputError: where it is not in 1 ... max_batch_size.
-        """
-        if not 1 <= batch_size <= self.max_batch_size:
-            raise InputError(
-                f"--batch-sizes: {batch_size} is not in 1..{self.max_batch_size} ({self.name})"
-            )
 
 
 @functools.cache
@@ -188,6 +112,7 @@ WORKLOADS: dict[str, Workload] = {
             deterministic=True,
             spectrum=_zhang,
         ),
+        *image_workloads(_NETWORK_SPACES),
     )
 }
 
