@@ -111,10 +111,12 @@ def merge_modes(modes: Modes, *, nodes: int) -> tuple[Modes, Octaves]:
                 noise_P=modes.noise_P[members] @ weights,
             )
         )
-    low, high, signal, noise = np.array(groups).reshape(-1, 4).T
+    totals = np.array(groups).reshape(-1, 4)
     fields = ("curvature_P", "signal_P", "noise_P")
     merged = Modes(**{name: np.concatenate([getattr(m, name) for m in kept]) for name in fields})
-    return merged, Octaves(low=low, high=high, signal=signal, noise=noise, nodes=nodes)
+    return merged, Octaves(
+        low=totals[:, 0], high=totals[:, 1], signal=totals[:, 2], noise=totals[:, 3], nodes=nodes
+    )
 
 
 def _chebyshev(values: Floats, low: float, high: float, nodes: int) -> tuple[Floats, Floats]:

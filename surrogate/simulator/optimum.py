@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models_of_scaling.errors import InputError
 from surrogate.noisy_quadratic import Spectrum
 from surrogate.simulator.configuration import (
     Configuration,
@@ -78,8 +79,16 @@ def optimal_steps(
 
     Returns:
         One answer for each batch size, in their order.
+
+    Raises:
+        InputError: where the target is not between 0 and the risk at the start.
     """
     modes = all_modes(spectrum, preconditioning=method.preconditioning)
+    if not 0 < target_risk < modes.initial_risk():
+        raise InputError(
+            f"--target-risk {target_risk:g} must be above 0 and below the risk at the start, "
+            f"{modes.initial_risk():.6g}"
+        )
     merged, _ = merge_modes(modes, nodes=_NODES)
     sizes = np.asarray(batch_sizes, dtype=np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is an answer

@@ -105,7 +105,8 @@ class _Excess:
         self.scratch = np.empty_like(self.logs)  # fresh pages cost as much as the exponentials
 
     def _terms(self, steps: Floats) -> Floats:
-        terms = np.multiply(steps[:, None], self.logs, out=self.scratch)
+        terms = self.scratch
+        np.multiply(steps[:, None], self.logs, out=terms)
         np.exp(terms, out=terms)
         terms *= self.amplitude
         return terms
@@ -117,7 +118,8 @@ class _Excess:
         """
         terms = self._terms(steps)
         excess, slope = terms.sum(axis=1), np.einsum("cp,cp->c", terms, self.logs)
-        return np.log(self.gap / excess) * excess / slope
+        change: Floats = np.log(self.gap / excess) * excess / slope
+        return change
 
     def around(self, steps: Floats) -> tuple[Floats, Floats]:
         """Return the excess one step before, and at these steps."""
@@ -286,7 +288,8 @@ def _merging_error(
             noise = np.where(pole > 0, rate / pole, np.inf) / cells.batch_size[:, None]
             noise = noise * octaves.noise / (middle - axis)
             best = np.minimum(best, most * (octaves.signal + noise))
-    return error + best.sum(axis=1)
+    error += best.sum(axis=1)
+    return error
 
 
 def _on_all_modes(modes: Modes, rates: Floats, cells: _Cells, steps: Floats) -> Integers:
