@@ -107,7 +107,11 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     """
     add_data_root_argument(parser)
     parser.add_argument("--workload", required=True, help=", ".join(PARAMETERS))
-    parser.add_argument("--optimizer", default="momentum", help="momentum (default) or lars")
+    parser.add_argument(
+        "--optimizer",
+        default="momentum",
+        help="momentum (default) or another that the workload has",
+    )
     for each in {each.name: each for known in PARAMETERS.values() for each in known}.values():
         parser.add_argument(f"--{each.name}", type=float, help=each.help)
 

@@ -51,6 +51,24 @@ _NETWORK_SPACES = {
         fixed={"weight_decay": 0.0, "trust_coefficient": 0.05},
     ),
 }
+# Methods of `surrogate.simulator.methods`.
+_WITH_MOMENTUM = SearchSpace(
+    dimensions=(_learning_rate(1e-3, 300.0), _momentum(3e-3)), fixed={"weight_decay": 0.0}
+)
+_DECAY = Dimension(name="averaging_decay", low=1e-6, high=1.0, complement=True, bounds=("high",))
+_QUADRATIC_SPACES = {
+    "momentum": _WITH_MOMENTUM,
+    "nesterov": _WITH_MOMENTUM,
+    "preconditioned": _WITH_MOMENTUM,  # by h^-1/2, which leaves the highest curvature at 1
+    # Without momentum no learning rate above 2 is stable.
+    "sgd": SearchSpace(
+        dimensions=(_learning_rate(1e-3, 10.0),), fixed={"momentum": 0.0, "weight_decay": 0.0}
+    ),
+    "averaged": SearchSpace(
+        dimensions=(_learning_rate(1e-3, 10.0), _DECAY),
+        fixed={"momentum": 0.0, "weight_decay": 0.0},
+    ),
+}
 # Chosen on real runs, 10 seeds of a tuned configuration at batch sizes 1 to 1,024: every one
 # reaches a training loss of 0.05, the whole set in 28 steps (a resolution of 4 %), and the seeds
 # differ by 7 to 24 %. A validation loss of 0.2 or an accuracy of 0.95 is near what this network can
@@ -97,12 +115,7 @@ WORKLOADS: dict[str, Workload] = {
             batch_sizes=tuple(2**power for power in range(19)),
             quick_batch_sizes=tuple(2**power for power in range(6, 18, 2)),
             max_batch_size=2**24,
-            spaces={
-                "momentum": SearchSpace(
-                    dimensions=(_learning_rate(1e-3, 300.0), _momentum(3e-3)),
-                    fixed={"weight_decay": 0.0},
-                )
-            },
+            spaces=_QUADRATIC_SPACES,
             floor_steps=2_000,  # tuned runs take 170 steps at least, and 6 million examples
             budget_examples=40_000_000,
             # One space serves batch sizes from 1 to 262,144: it is twice as long, in decades, so

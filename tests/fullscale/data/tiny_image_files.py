@@ -28,4 +28,3 @@ def write_idx_set(folder, *, num_train=60, num_test=20, side=6, zipped=False):
         else:
             (folder / name).write_bytes(content)
     return written
-
