@@ -19,8 +19,10 @@ from fullscale.lean_module import LeanModule
 from fullscale.memory_probe import probe_per_device_limit
 from fullscale.models import NETWORKS, build_network
 from fullscale.network_setup import NetworkSettings, set_up_network
+from fullscale.optimizers.parameter_groups import USUAL, ParameterGroups
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
+from fullscale.optimizers.update_rule import check_number
 from fullscale.schedule_registry import build_schedule
 from fullscale.schedules import Schedule
 from models_of_scaling.errors import InputError
@@ -48,6 +50,8 @@ class Classifier(LeanModule):
         optimizer_numbers: dict[str, float] | None = None,
         schedule: str = "polynomial",
         schedule_numbers: dict[str, Any] | None = None,
+        no_decay: str = USUAL,
+        no_trust_ratio: str = USUAL,
         warmup: str = "0 steps",
         warmup_start: float = 0.0,
         decay_power: float = 2.0,
@@ -65,7 +69,8 @@ class Classifier(LeanModule):
 
         Args:
             name: of the network: mlp, mlp_wide, small_cnn, resnet8, resnet18 or resnet50.
-            optimizer: momentum or lars.
+            optimizer: by name (docs/optimizers.md lists them), as in lars or lookahead:adam; or
+                the class path of your own UpdateRule.
             learning_rate: its peak, at the end of the warm-up.
             momentum: the optimizer's default when not given.
             weight_decay: the optimizer's default when not given.
@@ -73,6 +78,9 @@ class Classifier(LeanModule):
             schedule: after the warm-up: constant, linear, polynomial, sqrt, cosine,
                 warm_restarts, triangular, step, slow_start or piecewise.
             schedule_numbers: the schedule's other numbers, for example num_cycles.
+            no_decay: tensors without weight decay: norm, bias, head, patterns of names; commas
+                between.
+            no_trust_ratio: tensors without a layer-wise trust ratio, likewise.
             warmup: length of the linear warm-up, for example "5 epochs".
             warmup_start: where it starts, as a share of the peak.
             decay_power: of the schedule "polynomial"; 2 is usual, 1 linear, 0 keeps the peak.
@@ -130,6 +138,7 @@ class Classifier(LeanModule):
             self.rule.defaults,
             {"momentum": momentum, "weight_decay": weight_decay, **(optimizer_numbers or {})},
         )
+        self.parameter_groups = ParameterGroups(no_decay=no_decay, no_trust_ratio=no_trust_ratio)
         # How the run stands.
         self.status: Status = "not_reached"
         self.stop_signal = 0
@@ -178,6 +187,7 @@ class Classifier(LeanModule):
             seed=self._seed,
         )
         self.settings.check(self.network, name=self.name)
+        self._traits = self.parameter_groups.traits(self.network)
         self._weighted_loss = torch.zeros(())
         self._validation_sums = torch.zeros(3, dtype=torch.float64)
 
@@ -224,6 +234,7 @@ class Classifier(LeanModule):
             self.network.parameters(),
             rule=self.rule,
             learning_rate=self.learning_rate,
+            traits=list(self._traits.values()),
             **self.numbers,
         )
 
@@ -311,8 +322,13 @@ class Classifier(LeanModule):
         return values
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sums anew: loss, correct, count."""
+        """Start the sums anew: loss, correct, count; with the weights that are evaluated."""
+        for optimizer in self._rule_optimizers():
+            optimizer.show_evaluation_parameters()
         self._validation_sums = torch.zeros(3, device=self.device, dtype=torch.float64)
+
+    def _rule_optimizers(self) -> list[RuleOptimizer]:
+        return [each for each in self.trainer.optimizers if isinstance(each, RuleOptimizer)]
 
     def validation_step(self, batch: MicroBatch) -> None:
         """Add one batch of the validation set.
@@ -329,6 +345,8 @@ class Classifier(LeanModule):
 
     def on_validation_epoch_end(self) -> None:
         """Sum over ranks and keep the evaluation."""
+        for optimizer in self._rule_optimizers():
+            optimizer.show_trained_parameters()
         loss, correct, count = self._sum_over_ranks(self._validation_sums).tolist()
         seen = self._train_losses
         self.evaluation = Evaluation(
@@ -352,6 +370,5 @@ def _numbers(defaults: Mapping[str, float], given: Mapping[str, float | None]) -
             raise InputError(
                 f"--model.optimizer_numbers: {name} is not one of {', '.join(defaults)}"
             )
-        if not 0 <= value < math.inf:
-            raise InputError(f"--model: {name} {value} must be finite and not negative")
+        check_number(f"--model: {name}", value)
     return {**defaults, **chosen}

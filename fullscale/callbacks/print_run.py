@@ -12,7 +12,7 @@ from models_of_scaling.provenance import collect_provenance
 
 
 def describe_run(module: Classifier) -> list[str]:
-    """Return the first five lines of a run.
+    """Return the first lines of a run.
 
     Args:
         module: prepared.
@@ -44,6 +44,7 @@ def describe_run(module: Classifier) -> list[str]:
         f" {module.target}; evaluated every {plan.evaluate_every_steps} steps",
         f"seed    {module.data.seed} (data order); commit {code.commit[:12]}"
         + (", with changes" if code.dirty else ""),
+        f"groups  {module.parameter_groups.describe(module.network)}",
     ]
 
 

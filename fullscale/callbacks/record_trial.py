@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from fullscale.evaluation import Evaluation
 from fullscale.models import count_parameters
 from fullscale.module import Classifier
+from fullscale.optimizers.parameter_groups import USUAL
 from models_of_scaling.errors import InputError
 from models_of_scaling.provenance import Provenance, collect_provenance
 from models_of_scaling.trials import Trial, write_trials
@@ -236,6 +237,9 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
     }
     if module.batch_norm_span is not None:
         chosen["batch_norm_span"] = module.batch_norm_span
+    for name, words in vars(module.parameter_groups).items():
+        if words != USUAL:
+            chosen[name] = words
     if not module.batch_norm_moving_averages:
         chosen["batch_norm_moving_averages"] = False
     if trainer.limit_val_batches != 1.0:
