@@ -88,7 +88,8 @@ class _Powers:
             x < 0.5, np.log1p(-np.minimum(x, 0.5)), np.log(np.maximum(np.abs(1 - x), 1e-300))
         )
         self.square = np.square(1 - x)
-        self.limit = rates[:, None] * (modes.noise_P / modes.curvature_P) / (2 - x)
+        with np.errstate(divide="ignore"):  # x = 2 diverges, and has no cell here
+            self.limit = rates[:, None] * (modes.noise_P / modes.curvature_P) / (2 - x)
         self.signal = modes.signal_P
 
 
