@@ -3,14 +3,40 @@
 import importlib
 from collections.abc import Callable
 
-from fullscale.optimizers.lars import LARS
+from fullscale.optimizers.adabound import ADABOUND, ADABOUND_AUTHORS
+from fullscale.optimizers.adagrad import ADAGRAD
+from fullscale.optimizers.adam import ADAM, ADAMW
+from fullscale.optimizers.akiba import AKIBA
+from fullscale.optimizers.lamb import LAMB
+from fullscale.optimizers.lars import LARS, LARS_MLPERF, LARS_SCALED_MOMENTUM
+from fullscale.optimizers.lion import LION
+from fullscale.optimizers.lookahead import lookahead
 from fullscale.optimizers.momentum import MOMENTUM
+from fullscale.optimizers.muon import MUON
+from fullscale.optimizers.nesterov import NESTEROV
+from fullscale.optimizers.novograd import NOVOGRAD
 from fullscale.optimizers.parameter_groups import tensor_traits as tensor_traits
+from fullscale.optimizers.radam import RADAM
+from fullscale.optimizers.rmsprop import RMSPROP
+from fullscale.optimizers.sgd import SGD
+from fullscale.optimizers.shampoo import SHAMPOO
+from fullscale.optimizers.sm3 import SM3
 from fullscale.optimizers.update_rule import UpdateRule
+from fullscale.optimizers.weight_average import weight_average
+from fullscale.optimizers.yogi import YOGI
 from models_of_scaling.errors import InputError
 
-UPDATE_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in (MOMENTUM, LARS)}
-WRAPPERS: dict[str, Callable[[UpdateRule], UpdateRule]] = {}
+_RULES = (
+    *(SGD, MOMENTUM, NESTEROV),
+    *(LARS, LARS_MLPERF, LARS_SCALED_MOMENTUM, LAMB, NOVOGRAD),
+    *(ADAGRAD, RMSPROP, AKIBA, ADAM, ADAMW, RADAM, ADABOUND, ADABOUND_AUTHORS, YOGI, SM3, LION),
+    *(SHAMPOO, MUON),
+)
+UPDATE_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in _RULES}
+WRAPPERS: dict[str, Callable[[UpdateRule], UpdateRule]] = {
+    "lookahead": lookahead,
+    "ema": weight_average,
+}
 
 
 def get_update_rule(name: str) -> UpdateRule:
@@ -27,7 +53,11 @@ def get_update_rule(name: str) -> UpdateRule:
     if colon:
         if wrapper not in WRAPPERS:
             raise InputError(f"optimizer {name!r}: {wrapper!r} is not one of {', '.join(WRAPPERS)}")
-        return WRAPPERS[wrapper](get_update_rule(inner))
+        rule = get_update_rule(inner)
+        wrapped = WRAPPERS[wrapper](rule)
+        if len(wrapped.defaults) == len(rule.defaults):
+            raise InputError(f"optimizer {name!r}: {wrapper} is there twice")
+        return wrapped
     if name in UPDATE_RULES:
         return UPDATE_RULES[name]
     if "." in name:

@@ -91,3 +91,27 @@ def check_number(name: str, value: float) -> None:
         raise InputError(f"{name} {value:g} must be at least 0 and below 1")
     if not 0 <= value < math.inf:
         raise InputError(f"{name} {value:g} must be finite and not negative")
+
+
+def decay_of(numbers: Numbers, traits: TensorTraits) -> Number:
+    """Return the weight decay that applies to a tensor.
+
+    Args:
+        numbers: of the rule.
+        traits: of the tensor.
+    """
+    return numbers["weight_decay"] if traits.decayed else 0.0
+
+
+def with_decay(
+    gradient: Tensor, parameter: Tensor, numbers: Numbers, traits: TensorTraits
+) -> Tensor:
+    """Return g + wd w where the tensor is decayed (L2), else g.
+
+    Args:
+        gradient: g.
+        parameter: w.
+        numbers: of the rule.
+        traits: of the tensor.
+    """
+    return gradient + numbers["weight_decay"] * parameter if traits.decayed else gradient
