@@ -75,8 +75,10 @@ def read_idx(path: Path, *, dimensions: int, md5: str | None = None) -> NDArray[
             f"{path}: begins with the bytes {content[:4].hex() or 'of nothing'}, not {magic.hex()} "
             f"(idx, unsigned bytes, {dimensions} dimensions)"
         )
+    if len(content) < header:
+        raise InputError(f"{path}: ends in its header: damaged or cut off")
     shape = tuple(np.frombuffer(content[4:header], dtype=">u4").tolist())
-    if len(shape) < dimensions or len(content) != header + math.prod(shape):
+    if len(content) != header + math.prod(shape):
         raise InputError(
             f"{path}: holds {len(content):,} bytes, but its header with the shape {list(shape)} "
             f"wants {header + math.prod(shape):,}: damaged or cut off"

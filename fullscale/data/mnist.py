@@ -10,8 +10,7 @@ from types import MappingProxyType
 from fullscale.data.idx_files import read_idx_images
 from fullscale.data.raw_images import RawImages
 
-# Of the decompressed files. The published sums are of the .gz files, whose bytes depend on the
-# packer; that these four are the official content is held by tests/references/image_sets.json.
+# Of the decompressed files: those of the .gz files depend on who packed them.
 OFFICIAL_MD5 = MappingProxyType({
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
