@@ -97,26 +97,27 @@ class SearchSpace:
     """A box of searched numbers, and numbers that stay fixed.
 
     Attributes:
-        dimensions: the searched numbers, `learning_rate` among them. Where there is a `momentum`,
-            searched or fixed, the range of the learning rate is that of the effective one,
+        dimensions: the searched numbers, `learning_rate` among them. Where there is a velocity,
+            the range of the learning rate is that of the effective one,
             learning_rate / (1 - momentum), as in Shallue et al. 2018, arXiv:1811.03600, section 4:
             what is good at small batches depends on it alone, so its range is covered evenly
-            whatever the momentum. A method whose momentum is a mean (Adam's beta1) has no such
-            number: its learning rate stands for itself.
+            whatever the momentum.
         fixed: the others, by name.
+        velocity_decay: the number by which a velocity that sums its gradients decays. "" where the
+            method has none: a first moment that is a mean (Adam's beta1) does not lengthen a step.
     """
 
     dimensions: tuple[Dimension, ...]
     fixed: Mapping[str, float] = field(default_factory=dict)
+    velocity_decay: str = "momentum"
 
     def _hyper_parameters(self, coordinates: Mapping[str, float]) -> dict[str, float]:
         found = {**self.fixed, **coordinates}
-        rate = found["learning_rate"] * (1 - found.get("momentum", 0.0))
+        rate = found["learning_rate"] * (1 - found.get(self.velocity_decay, 0.0))
         return found | {"learning_rate": _rounded(rate)}
 
-    @staticmethod
-    def _coordinates(point: Mapping[str, float]) -> dict[str, float]:
-        effective = point["learning_rate"] / (1 - point.get("momentum", 0.0))
+    def _coordinates(self, point: Mapping[str, float]) -> dict[str, float]:
+        effective = point["learning_rate"] / (1 - point.get(self.velocity_decay, 0.0))
         return {**point, "learning_rate": effective}
 
     def points(self, count: int, *, seed: tuple[int, ...]) -> list[dict[str, float]]:
@@ -198,8 +199,8 @@ class SearchSpace:
     def in_words(self) -> dict[str, str]:
         """Return each range as text, by the name of its coordinate."""
         names = {each.name: f"1 - {each.name}" for each in self.dimensions if each.complement}
-        if "momentum" in {*names, *self.fixed}:
-            names["learning_rate"] = "learning_rate / (1 - momentum)"
+        if self.velocity_decay in {*names, *self.fixed}:
+            names["learning_rate"] = f"learning_rate / (1 - {self.velocity_decay})"
         return {
             names.get(each.name, each.name): f"{each.low:.4g} to {each.high:.4g}"
             for each in self.dimensions

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from models_of_scaling.targets import Target
 from surrogate.image_workloads import image_workloads
-from surrogate.search_space import Dimension, SearchSpace
+from surrogate.optimizer_spaces import NETWORK_SPACES, SIMULATOR_SPACES
 from surrogate.workload import Workload as Workload  # part of this module's face
 
 if TYPE_CHECKING:
@@ -30,45 +30,6 @@ def _zhang() -> "Spectrum":
     return zhang_spectrum()
 
 
-def _momentum(low: float) -> Dimension:
-    """1 - momentum from `low` to 1; momentum 0 is as low as it gets."""
-    return Dimension(name="momentum", low=low, high=1.0, complement=True, bounds=("high",))
-
-
-def _learning_rate(low: float, high: float) -> Dimension:
-    """The range of the effective learning rate, learning_rate / (1 - momentum)."""
-    return Dimension(name="learning_rate", low=low, high=high)
-
-
-_NETWORK_SPACES = {
-    "momentum": SearchSpace(
-        dimensions=(_learning_rate(0.02, 10.0), _momentum(0.05)), fixed={"weight_decay": 0.0}
-    ),
-    # The paper's trust coefficient 0.001 is for ImageNet: with it, weights that should move in 20
-    # steps need learning rates that tear the biases, which have no trust ratio, apart.
-    "lars": SearchSpace(
-        dimensions=(_learning_rate(0.03, 30.0), _momentum(0.05)),
-        fixed={"weight_decay": 0.0, "trust_coefficient": 0.05},
-    ),
-}
-# Methods of `surrogate.simulator.methods`.
-_WITH_MOMENTUM = SearchSpace(
-    dimensions=(_learning_rate(1e-3, 300.0), _momentum(3e-3)), fixed={"weight_decay": 0.0}
-)
-_DECAY = Dimension(name="averaging_decay", low=1e-6, high=1.0, complement=True, bounds=("high",))
-_QUADRATIC_SPACES = {
-    "momentum": _WITH_MOMENTUM,
-    "nesterov": _WITH_MOMENTUM,
-    "preconditioned": _WITH_MOMENTUM,  # by h^-1/2, which leaves the highest curvature at 1
-    # Without momentum no learning rate above 2 is stable.
-    "sgd": SearchSpace(
-        dimensions=(_learning_rate(1e-3, 10.0),), fixed={"momentum": 0.0, "weight_decay": 0.0}
-    ),
-    "averaged": SearchSpace(
-        dimensions=(_learning_rate(1e-3, 10.0), _DECAY),
-        fixed={"momentum": 0.0, "weight_decay": 0.0},
-    ),
-}
 # Chosen on real runs, 10 seeds of a tuned configuration at batch sizes 1 to 1,024: every one
 # reaches a training loss of 0.05, the whole set in 28 steps (a resolution of 4 %), and the seeds
 # differ by 7 to 24 %. A validation loss of 0.2 or an accuracy of 0.95 is near what this network can
@@ -87,7 +48,7 @@ WORKLOADS: dict[str, Workload] = {
             batch_sizes=_DIGITS_BATCH_SIZES,
             quick_batch_sizes=(16, 32, 64, 128, 256, 512, 1024),
             max_batch_size=1024,
-            spaces=_NETWORK_SPACES,
+            spaces=NETWORK_SPACES,
             floor_steps=200,
             budget_examples=20_000,
             load=_digits,
@@ -100,7 +61,7 @@ WORKLOADS: dict[str, Workload] = {
             batch_sizes=_DIGITS_BATCH_SIZES,
             quick_batch_sizes=(8, 32, 128, 512),
             max_batch_size=1024,
-            spaces=_NETWORK_SPACES,
+            spaces=NETWORK_SPACES,
             floor_steps=200,
             budget_examples=20_000,
             load=_digits,
@@ -115,7 +76,7 @@ WORKLOADS: dict[str, Workload] = {
             batch_sizes=tuple(2**power for power in range(19)),
             quick_batch_sizes=tuple(2**power for power in range(6, 18, 2)),
             max_batch_size=2**24,
-            spaces=_QUADRATIC_SPACES,
+            spaces=SIMULATOR_SPACES,
             floor_steps=2_000,  # tuned runs take 170 steps at least, and 6 million examples
             budget_examples=40_000_000,
             # One space serves batch sizes from 1 to 262,144: it is twice as long, in decades, so
@@ -125,7 +86,7 @@ WORKLOADS: dict[str, Workload] = {
             deterministic=True,
             spectrum=_zhang,
         ),
-        *image_workloads(_NETWORK_SPACES),
+        *image_workloads(NETWORK_SPACES),
     )
 }
 
