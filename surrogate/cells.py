@@ -1,32 +1,37 @@
 """The unit of work of a sweep: the next stage of one batch size, on any machine that sees DIR.
 
-Finished trials are written in parts while the rest still runs. A part's file is named for its
-study, its batch size and a hash of the trials in it: the same trials written twice are the same
-file, and two writers never replace each other's. A lock keeps two processes of one machine from
-running the same batch size at once; where the file system has no locks, the work may be done
-twice, and the reader keeps one row of each trial.
+Finished trials are written in parts while the rest still runs (`trial_parts`). A lock keeps two
+processes of one machine from running the same batch size at once; where the file system has no
+locks, the work may be done twice, and the reader keeps one row of each trial.
 """
 
-import hashlib
+import errno
+import os
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models_of_scaling.trials import Trial, read_trials, table_to_trials, write_trials
-from surrogate.protocol import Plan
+from models_of_scaling.trials import Trial
+from surrogate.protocol import Plan, Stage
 from surrogate.search import next_stage
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: work may be done twice, nothing is lost
-    fcntl = None  # type: ignore[assignment]
+from surrogate.trial_parts import (
+    finished_trials,
+    held_lock,
+    join_shares,
+    lock_path,
+    share_name,
+    shares_folder,
+    trials_folder,
+    waiting_trials,
+    without,
+    write_part,
+)
 
 # A killed process loses at most what finished in so many seconds, and every member still running.
 _FLUSH_SECONDS = 0.5
-_POLL_SECONDS = 0.1
 
 Report = Callable[["CellNews"], None]
 
@@ -39,58 +44,71 @@ class CellNews:
         batch_size: whose stage runs.
         stage: its name.
         statuses: how the trials that just finished ended, with counts.
-        num_running: runs that go on.
+        fewest_steps: to target, of the search trials among them; None where none reached it.
     """
 
     batch_size: int
     stage: str
     statuses: dict[str, int] = field(default_factory=dict)
-    num_running: int = 0
+    fewest_steps: int | None = None
 
 
-def trials_folder(folder: Path) -> Path:
-    """Return where a sweep's folder keeps its trial files."""
-    return folder / "trials"
+def news_of(batch_size: int, stage: str, trials: list[Trial]) -> CellNews:
+    """Return what to say of trials that just finished."""
+    reached = [t.steps for t in trials if t.status == "reached" and t.phase == "search"]
+    return CellNews(
+        batch_size=batch_size,
+        stage=stage,
+        statuses=dict(Counter(trial.status for trial in trials)),
+        fewest_steps=min(reached, default=None),
+    )
 
 
-def finished_trials(plan: Plan, batch_size: int, folder: Path) -> list[Trial]:
-    """Read the trials of a study at one batch size."""
-    trials: list[Trial] = []
-    seen: set[str] = set()
-    for path in sorted(trials_folder(folder).glob(f"{_prefix(plan, batch_size)}*.parquet")):
-        for trial in table_to_trials(read_trials(path)):
-            if trial.trial_id not in seen:
-                seen.add(trial.trial_id)
-                trials.append(trial)
-    return trials
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one worker is asked to do; it travels to other machines.
 
-
-def _prefix(plan: Plan, batch_size: int) -> str:
-    return f"{plan.study}.b{batch_size:08d}."
-
-
-def _write_part(plan: Plan, batch_size: int, folder: Path, trials: Sequence[Trial]) -> None:
-    text = "".join(sorted(trial.trial_id for trial in trials))
-    name = _prefix(plan, batch_size) + hashlib.sha256(text.encode()).hexdigest()[:12]
-    write_trials(trials_folder(folder), trials, name=name)
-
-
-@contextmanager
-def _lock(path: Path, stopping: Callable[[], bool]) -> Generator[bool, None, None]:
-    """Hold a file lock, which the kernel frees when its holder dies, however it dies.
-
-    Yields:
-        Whether to work: False where the sweep stops before the lock is free.
+    Attributes:
+        plan: the study.
+        batch_size: examples per step.
+        folder: of the sweep, as every worker sees it.
+        share: the part of a split stage to run; None for the next stage, whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as stream:
-        while fcntl is not None and not stopping():
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(_POLL_SECONDS)
-        yield not stopping()
+
+    plan: Plan
+    batch_size: int
+    folder: Path
+    share: Stage | None = None
+
+    def run(
+        self,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        report: Report = lambda news: None,
+    ) -> bool:
+        """Run it.
+
+        Args:
+            stopping: asked after each evaluation; once it says true, what is finished is written
+                and the rest is left for the next call.
+            report: told of progress.
+
+        Returns:
+            Whether nothing is to run here any more: the batch size is complete, or the sweep stops.
+
+        Raises:
+            FileNotFoundError: where this machine does not see the sweep's folder.
+        """
+        if not trials_folder(self.folder).is_dir():
+            raise FileNotFoundError(
+                errno.ENOENT,
+                f"not seen by the worker on {socket.gethostname()}: every worker must see the "
+                "sweep's folder at the same path",
+                os.fspath(self.folder),
+            )
+        if self.share is not None:
+            return _run_share(self, self.share, stopping, report)
+        return run_cell(self.plan, self.batch_size, self.folder, stopping=stopping, report=report)
 
 
 def run_cell(
@@ -101,52 +119,72 @@ def run_cell(
     stopping: Callable[[], bool] = lambda: False,
     report: Report = lambda news: None,
 ) -> bool:
-    """Run the next stage of a batch size.
+    """Run the next stage of a batch size; see `Cell.run`.
 
     Args:
         plan: the study.
         batch_size: examples per step.
         folder: of the sweep.
-        stopping: asked after each evaluation; once it says true, what is finished is written and
-            the rest is left for the next call.
-        report: told of progress.
+        stopping: see `Cell.run`.
+        report: see `Cell.run`.
 
     Returns:
-        Whether the batch size is complete, or the sweep stops: nothing to run here any more.
+        Whether nothing is to run here any more.
     """
-    with _lock(folder / "locks" / f"{_prefix(plan, batch_size)}lock", stopping) as held:
-        if not held:
+    with held_lock(lock_path(folder, plan.study, batch_size), stopping) as held:
+        if not held or stopping():
             return True
-        done = finished_trials(plan, batch_size, folder)
-        stage = next_stage(plan, batch_size, done)
+        stage = next_stage(plan, batch_size, finished_trials(plan, batch_size, folder))
         if stage is None:
             return True
-        from surrogate.engines import run_stage
+        # A sweep that was killed may have left a stage that it had split.
+        rest = without(stage, plan, batch_size, waiting_trials(plan, batch_size, folder))
+        cell = Cell(plan=plan, batch_size=batch_size, folder=folder)
+        if rest == stage:
+            return _run_candidates(cell, stage, trials_folder(folder), stopping, report)
+        stopped = rest is not None and _run_candidates(
+            cell, rest, shares_folder(folder), stopping, report
+        )
+        if not stopped:
+            join_shares(plan, batch_size, folder, stage)
+        return stopped
 
-        running = len(stage.candidates)
-        report(CellNews(batch_size=batch_size, stage=stage.name, num_running=running))
-        unwritten: list[Trial] = []
-        flushed = time.monotonic()
-        try:
-            for finished in run_stage(plan, batch_size, stage):
-                unwritten += finished
-                running -= len(finished)
-                if finished:
-                    report(
-                        CellNews(
-                            batch_size=batch_size,
-                            stage=stage.name,
-                            statuses=dict(Counter(trial.status for trial in finished)),
-                            num_running=running,
-                        )
-                    )
-                if unwritten and time.monotonic() - flushed > _FLUSH_SECONDS:
-                    part, unwritten = unwritten, []
-                    _write_part(plan, batch_size, folder, part)
-                    flushed = time.monotonic()
-                if stopping():
-                    return True
-        finally:
-            if unwritten:
-                _write_part(plan, batch_size, folder, unwritten)
+
+def _run_share(cell: Cell, share: Stage, stopping: Callable[[], bool], report: Report) -> bool:
+    """Run a share of a stage whose lock the sweep's own process holds."""
+    plan, batch_size, folder = cell.plan, cell.batch_size, cell.folder
+    # The worker of a sweep that was killed may still be at it.
+    path = folder / "locks" / f"{share_name(plan, batch_size, share)}.lock"
+    with held_lock(path, stopping) as held:
+        if not held or stopping():
+            return True
+        rest = without(share, plan, batch_size, waiting_trials(plan, batch_size, folder))
+        return rest is not None and _run_candidates(
+            cell, rest, shares_folder(folder), stopping, report
+        )
+
+
+def _run_candidates(
+    cell: Cell, stage: Stage, room: Path, stopping: Callable[[], bool], report: Report
+) -> bool:
+    """Run candidates and write what finishes; return whether they were stopped."""
+    from surrogate.engines import run_stage
+
+    report(CellNews(batch_size=cell.batch_size, stage=stage.name))
+    unwritten: list[Trial] = []
+    flushed = time.monotonic()
+    try:
+        for finished in run_stage(cell.plan, cell.batch_size, stage):
+            unwritten += finished
+            if finished:
+                report(news_of(cell.batch_size, stage.name, finished))
+            if unwritten and time.monotonic() - flushed > _FLUSH_SECONDS:
+                part, unwritten = unwritten, []
+                write_part(room, cell.plan, cell.batch_size, part)
+                flushed = time.monotonic()
+            if stopping():
+                return True
+    finally:
+        if unwritten:
+            write_part(room, cell.plan, cell.batch_size, unwritten)
     return False

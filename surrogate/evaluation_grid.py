@@ -16,3 +16,23 @@ def next_evaluation(step: int) -> int:
     [1, 2, 20, 42, 1050]
     """
     return max(step + 1, int(step * RATIO))
+
+
+def last_evaluation(step: int) -> int:
+    """Return the last evaluated step that is not after `step`.
+
+    A run that is cut there is what a run that went further says of itself up to there.
+
+    Args:
+        step: optimizer steps, at least 1.
+
+    Returns:
+        A step of the grid from 0.
+
+    >>> [last_evaluation(step) for step in (1, 20, 41, 42, 1000)]
+    [1, 20, 40, 42, 964]
+    """
+    reached = 0
+    while next_evaluation(reached) <= step:
+        reached = next_evaluation(reached)
+    return reached

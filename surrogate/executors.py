@@ -1,146 +1,212 @@
-"""Where cells run: any concurrent.futures.Executor; by default processes of this machine.
+"""Where cells run: any concurrent.futures.Executor, with a stop line and news through the folder.
 
-The default pool can be told to stop: its workers then write what is finished and return. They
-ignore Ctrl-C and SIGTERM, which may reach them too but are their parent's to handle, and end when
-the parent dies, however it dies.
+Workers of other machines share nothing with the sweep but its folder. So a file there tells them to
+stop, and what they finished is read there. Processes of this machine have quicker lines
+(`local_processes`).
 """
 
-import multiprocessing
-import os
-import queue
-import signal
+import secrets
 import threading
-from collections.abc import Generator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
-from surrogate.cells import CellNews, run_cell
+from models_of_scaling.trials import read_trials, table_to_trials
+from surrogate.cells import Cell, CellNews, news_of
 from surrogate.protocol import Plan
+from surrogate.trial_parts import shares_folder, trials_folder
 
-# Sent to a whole process group by a terminal or a scheduler; the parent handles them.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LOOK_SECONDS = 1.0  # between two looks at a folder that may lie on a busy file server
+_GRACE_SECONDS = 20.0  # for workers to write what is finished
+_STALE_SECONDS = 86_400.0
+
+
+class SweepFailedError(RuntimeError):
+    """The work failed, for a reason that is not the input's: one line says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """An executor with its two lines of talk.
+    """An executor and how to talk with what it runs.
 
     Attributes:
         executor: runs the cells.
-        count: cells that it runs at once.
-        stop: a shared number, not 0 once running cells are to end; None where the executor has
-            none. No lock guards it, so a killed worker can't leave one held.
-        news: a queue of `CellNews`; None where the executor has none.
+        count: tells how many cells it runs at once, now.
+        name: of a worker, for messages.
+        deaths: errors that say that a worker died: its cell is run again.
+        losses: errors that say that the executor itself is gone.
+        whole_batch_sizes: a task is all stages of a batch size, not one: for queues in which every
+            task waits.
+        run: what is submitted, a function of a cell and `line`.
+        line: goes with each cell.
+        read_news: returns what cells said since the last call.
+        end: tells running cells to write what is finished and return; given those that run.
     """
 
     executor: Executor
-    count: int
-    stop: Any = None
-    news: Any = None
+    count: Callable[[], int]
+    name: str = "worker"
+    deaths: tuple[type[BaseException], ...] = (BrokenExecutor,)
+    losses: tuple[type[BaseException], ...] = (CancelledError,)
+    whole_batch_sizes: bool = False
+    run: Callable[..., bool]
+    line: object = None
+    read_news: Callable[[], list[CellNews]]
+    end: Callable[[Collection["Future[bool]"]], None]
 
-    def submit(self, plan: Plan, batch_size: int, folder: Path) -> "Future[bool]":
-        """Run the next stage of a batch size; the future is `cells.run_cell`'s answer."""
-        return self.executor.submit(_run_in_worker, plan, batch_size, folder)
+    def submit(self, cell: Cell) -> "Future[bool]":
+        """Run a cell; the future is `Cell.run`'s answer."""
+        return self.executor.submit(self.run, cell, self.line)
 
-    def read_news(self) -> list[CellNews]:
-        """Return what cells said since the last call."""
-        said: list[CellNews] = []
-        while self.news is not None:
-            try:
-                said.append(self.news.get_nowait())
-            except queue.Empty:
+
+@dataclass(frozen=True, kw_only=True)
+class FolderLine:
+    """What a worker of another machine needs beside its cell.
+
+    Attributes:
+        stop_file: running cells end once it exists.
+        whole_batch_size: whether to run all stages.
+    """
+
+    stop_file: Path
+    whole_batch_size: bool = False
+
+
+# Tracing a population is not safe in threads, and a Dask worker may run several.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def run_far_away(cell: Cell, line: FolderLine) -> bool:
+    """Run a cell in a worker that shares only the folder with the sweep.
+
+    Args:
+        cell: what to run.
+        line: how it hears of the end.
+
+    Returns:
+        `Cell.run`'s answer.
+    """
+    looked, stopped = -float("inf"), False
+
+    def stopping() -> bool:
+        nonlocal looked, stopped
+        if time.monotonic() - looked > _LOOK_SECONDS:
+            looked, stopped = time.monotonic(), line.stop_file.exists()
+        return stopped
+
+    with _ONE_AT_A_TIME:
+        complete = False
+        while not complete and not stopping():
+            complete = cell.run(stopping=stopping)
+            if not line.whole_batch_size:
                 break
-        return said
-
-    def end(self) -> None:
-        """Tell running cells to write what is finished and return."""
-        if self.stop is not None:
-            self.stop.value = 1
+        return complete or stopping()
 
 
 @dataclass(kw_only=True)
-class _Lines:
-    """A worker process's ends of the two lines."""
+class FolderNews:
+    """Reads what workers finished from the parts they wrote."""
 
-    stop: Any = None
-    news: Any = None
-    watch: threading.Thread | None = field(default=None)
+    folder: Path
+    plan: Plan
+    _seen: set[str] = field(default_factory=set)
+    _looked: float = -float("inf")
 
+    def __post_init__(self) -> None:
+        """Pass over what is there already."""
+        self.read()
 
-_LINES = _Lines()
+    def read(self) -> list[CellNews]:
+        """Return news of the parts written since the last call, at most once a second."""
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return []
+        self._looked = time.monotonic()
+        news: list[CellNews] = []
+        for room in (shares_folder(self.folder), trials_folder(self.folder)):
+            for path in sorted(room.glob(f"{self.plan.study}.b*.parquet")):
+                news += self._news_of_part(path)
+        return news
 
-
-def _initialise(stop: Any, news: Any) -> None:
-    """Prepare a worker process, before torch is imported."""
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    _LINES.stop, _LINES.news = stop, news
-    # What nobody reads any more must not keep the process from ending.
-    news.cancel_join_thread()
-    _LINES.watch = threading.Thread(target=_die_with_parent, daemon=True)
-    _LINES.watch.start()
-
-
-@contextmanager
-def _signals_ignored() -> Generator[None, None, None]:
-    """Ignore signals while processes start: they inherit it, so none dies in its imports."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _run_in_worker(plan: Plan, batch_size: int, folder: Path) -> bool:
-    stop, news = _LINES.stop, _LINES.news
-    return run_cell(
-        plan,
-        batch_size,
-        folder,
-        stopping=lambda: stop is not None and stop.value != 0,
-        report=(lambda said: None) if news is None else news.put,
-    )
+    def _news_of_part(self, path: Path) -> list[CellNews]:
+        if path.name in self._seen:
+            return []
+        self._seen.add(path.name)
+        try:
+            trials = table_to_trials(read_trials(path))
+        except ValueError:  # joined meanwhile, or damaged: who needs it names it
+            return []
+        trials = [trial for trial in trials if trial.trial_id not in self._seen]
+        self._seen.update(trial.trial_id for trial in trials)
+        stages: dict[str, list[int]] = {}
+        for place, trial in enumerate(trials):
+            searched = trial.phase == "search"
+            name = trial.settings.get("stage", "search") if searched else trial.phase
+            stages.setdefault(name, []).append(place)
+        return [
+            news_of(trials[0].batch_size, name, [trials[place] for place in places])
+            for name, places in stages.items()
+        ]
 
 
-@contextmanager
-def local_processes(count: int) -> Generator[Workers, None, None]:
-    """Give a pool of processes on this machine.
-
-    Spawned, not forked: torch's threads and locks do not survive a fork.
+def folder_workers(
+    executor: Executor,
+    plan: Plan,
+    folder: Path,
+    *,
+    count: Callable[[], int],
+    name: str = "worker",
+    deaths: Sequence[type[BaseException]] = (BrokenExecutor,),
+    losses: Sequence[type[BaseException]] = (CancelledError,),
+    whole_batch_sizes: bool = False,
+) -> Workers:
+    """Return workers that share only the folder with the sweep.
 
     Args:
-        count: processes.
+        executor: runs functions in processes that see the folder, and have this package.
+        plan: the study.
+        folder: of the sweep.
+        count: tells how many cells it runs at once, now.
+        name: of a worker, for messages.
+        deaths: see `Workers`.
+        losses: see `Workers`.
+        whole_batch_sizes: see `Workers`.
 
-    Yields:
-        The workers; on leaving, running cells are told to end and waited for.
+    Returns:
+        The workers; whoever made the executor shuts it down.
     """
-    context = multiprocessing.get_context("spawn")
-    stop, news = context.RawValue("b", 0), context.Queue()
-    executor = ProcessPoolExecutor(
-        count, mp_context=context, initializer=_initialise, initargs=(stop, news)
+    # A name of its own for each call: what a call left behind never stops the next one.
+    stop_file = folder / "locks" / f"{plan.study}.{secrets.token_hex(4)}.stop"
+    _forget_old_stop_files(folder)
+
+    def end(running: Collection["Future[bool]"]) -> None:
+        if not running:
+            return
+        stop_file.parent.mkdir(parents=True, exist_ok=True)
+        stop_file.touch()
+        # Cells that still wait for a worker return at once when they get one.
+        _, left = wait(running, timeout=_GRACE_SECONDS)
+        for future in left:
+            future.cancel()
+        if not left:
+            stop_file.unlink(missing_ok=True)
+
+    return Workers(
+        executor=executor,
+        count=count,
+        name=name,
+        deaths=tuple(deaths),
+        losses=tuple(losses),
+        whole_batch_sizes=whole_batch_sizes,
+        run=run_far_away,
+        line=FolderLine(stop_file=stop_file, whole_batch_size=whole_batch_sizes),
+        read_news=FolderNews(folder=folder, plan=plan).read,
+        end=end,
     )
-    try:
-        with _signals_ignored():
-            executor.submit(int)  # starts every process
-        yield Workers(executor=executor, count=count, stop=stop, news=news)
-    finally:
-        stop.value = 1
-        executor.shutdown(wait=True, cancel_futures=True)
-        news.close()
-        news.cancel_join_thread()
+
+
+def _forget_old_stop_files(folder: Path) -> None:
+    for path in (folder / "locks").glob("*.stop"):
+        if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+            path.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from torch.nn import functional
 from fullscale.data.order import stream_indices
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
-from surrogate.evaluation_grid import next_evaluation
+from surrogate.evaluation_grid import last_evaluation, next_evaluation
 from surrogate.member_step import Stacked, Task
 
 # Data indices are drawn for several steps at once: 4,096 examples a member, or one step.
@@ -68,10 +68,13 @@ class StopRule:
     divergence_factor: float = float("inf")
 
     def budget(self, fewest_steps: int | None) -> int:
-        """Return the steps a member may take, given the fewest steps to target so far."""
+        """Return the steps a member may take, given the fewest steps to target so far.
+
+        Cut at an evaluation, so that members who train apart can be cut alike afterwards.
+        """
         if fewest_steps is None or self.slowest_factor == float("inf"):
             return self.max_steps
-        return min(self.max_steps, int(self.slowest_factor * fewest_steps))
+        return min(self.max_steps, last_evaluation(int(self.slowest_factor * fewest_steps)))
 
 
 @dataclass(kw_only=True)

@@ -8,30 +8,29 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
-from surrogate.cells import finished_trials, trials_folder
-from surrogate.executors import Workers, local_processes
+from surrogate.executors import SweepFailedError, Workers, folder_workers
+from surrogate.local_processes import local_processes
 from surrogate.progress import SweepProgress
 from surrogate.protocol import Plan, Protocol
 from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
+from surrogate.study_record import write_study_record
+from surrogate.sweep_loop import SweepLoop
+from surrogate.trial_parts import finished_trials, shares_folder, trials_folder, waiting_trials
+from surrogate.tuning_cost import TuningCost, tuning_cost
 from surrogate.workloads import get_workload
 
-_POLL_SECONDS = 0.2
+__all__ = ["SweepFailedError", "SweepSettings", "SweepSummary", "run_sweep"]
 QUICK_PROTOCOL = Protocol(trials=32, repeats=2, shortlist=3, shortlist_seeds=2)
-
-
-class SweepFailedError(RuntimeError):
-    """The work failed, for a reason that is not the input's: one line says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,8 @@ class SweepSettings:
         repeats: fresh seeds of the best; None for 5, or 2 in a quick sweep.
         run: how long a run is, its schedule and weight decay.
         seed: of the sweep.
-        workers: processes.
+        workers: processes; 0 for one per core, or per GPU where those are given.
+        gpus: what each process sees as CUDA_VISIBLE_DEVICES, in turn; none leaves it as it is.
         quick: fewer batch sizes, trials and repeats where they are not given.
     """
 
@@ -62,6 +62,7 @@ class SweepSettings:
     run: RunChoice = field(default_factory=RunChoice)
     seed: int = 0
     workers: int = 0
+    gpus: tuple[str, ...] = ()
     quick: bool = False
 
     def __post_init__(self) -> None:
@@ -131,6 +132,7 @@ class SweepSummary:
         num_not_reached: of all trials now there.
         num_diverged: of all trials now there.
         wall_time_s: seconds that this call took.
+        tuning_cost: examples processed by search, shortlist and repeats, by batch size.
     """
 
     study: str
@@ -141,26 +143,41 @@ class SweepSummary:
     num_not_reached: int
     num_diverged: int
     wall_time_s: float
+    tuning_cost: tuple[TuningCost, ...]
 
     def in_words(self) -> str:
-        """Return one line: what was run, and what stands there now."""
+        """Return two lines: what was run and what stands there now, and what tuning cost."""
+        spent = (
+            sum(getattr(each, phase) for each in self.tuning_cost)
+            for phase in ("search", "shortlist", "repeat")
+        )
+        cost = "{:,} by the search, {:,} by the shortlist, {:,} by the repeats".format(*spent)
         ran = f"ran {self.num_run} trials" if self.num_run else "nothing to run"
         return (
             f"{self.study}: {ran} in {self.wall_time_s:.1f} s, {self.num_found} were there; "
             f"{self.num_reached} reached, {self.num_not_reached} not reached, "
-            f"{self.num_diverged} diverged; {self.trials_folder}"
+            f"{self.num_diverged} diverged; {self.trials_folder}\n"
+            f"examples processed: {cost}"
         )
 
 
+MakeWorkers = Callable[[Plan, Path], AbstractContextManager[Workers]]
+
+
 def run_sweep(
-    settings: SweepSettings, *, progress: bool, workers: Workers | None = None
+    settings: SweepSettings,
+    *,
+    progress: bool,
+    workers: Workers | Executor | MakeWorkers | None = None,
 ) -> SweepSummary:
     """Run what is missing of a sweep.
 
     Args:
         settings: what to sweep.
         progress: whether to tell how it goes, on standard error.
-        workers: where cells run; None for processes of this machine.
+        workers: where cells run: any `concurrent.futures.Executor` whose workers are processes that
+            see the folder (`settings.workers` says how many; 0 for one per batch size), workers
+            with lines of their own, or what makes them; None for processes of this machine.
 
     Returns:
         The summary.
@@ -170,27 +187,28 @@ def run_sweep(
     what was finished has been written.
     """
     started = time.monotonic()
-    plan = settings.plan
+    plan, folder = settings.plan, settings.out.resolve()
     if check_data := get_workload(settings.workload).check_data:
         check_data()
-    _check_writable(settings.out)
-    before = {size: finished_trials(plan, size, settings.out) for size in settings.sizes}
+    _check_writable(settings)
+    before = {size: finished_trials(plan, size, folder) for size in settings.sizes}
     missing = [size for size, done in before.items() if next_stage(plan, size, done)]
     found = sum(len(done) for done in before.values())
     if missing:
-        per_size = plan.protocol.planned_trials
-        total = sum(max(per_size - len(before[size]), 1) for size in missing)
+        there = {s: len(before[s]) + len(waiting_trials(plan, s, folder)) for s in missing}
         with (
             _terminate_as_interrupt(),
-            SweepProgress(title=settings.workload, total=total, shown=progress) as bar,
+            SweepProgress(
+                title=settings.workload,
+                planned={size: max(plan.protocol.planned_trials, there[size]) for size in missing},
+                found=there,
+                widening_trials=plan.protocol.widening_trials,
+                shown=progress,
+            ) as bar,
+            _workers(settings, plan, folder, len(missing), workers) as made,
         ):
-            if workers is None:
-                count = min(settings.workers or os.cpu_count() or 1, len(missing))
-                with local_processes(count) as pool:
-                    _run_cells(plan, missing, settings.out, pool, bar)
-            else:
-                _run_cells(plan, missing, settings.out, workers, bar)
-    after = [t for size in settings.sizes for t in finished_trials(plan, size, settings.out)]
+            SweepLoop(plan, missing, folder, made, bar).run()
+    after = [trial for size in settings.sizes for trial in finished_trials(plan, size, folder)]
     statuses = Counter(trial.status for trial in after)
     return SweepSummary(
         study=plan.study,
@@ -201,55 +219,44 @@ def run_sweep(
         num_not_reached=statuses["not_reached"],
         num_diverged=statuses["diverged"],
         wall_time_s=time.monotonic() - started,
+        tuning_cost=tuple(tuning_cost(after)),
     )
 
 
-def _run_cells(
-    plan: Plan, sizes: Sequence[int], folder: Path, workers: Workers, bar: SweepProgress
-) -> None:
-    """Keep the workers busy until every batch size is complete."""
-    try:
-        _drive(plan, sizes, folder, workers, bar)
-    except BrokenProcessPool as error:
-        raise SweepFailedError(
-            "a worker process died (out of memory, or killed); what was finished is kept: the same "
-            "command goes on"
-        ) from error
-    except OSError as error:
-        raise SweepFailedError(f"{folder}: {error.strerror or error}") from error
-    finally:
-        workers.end()
+def _workers(
+    settings: SweepSettings,
+    plan: Plan,
+    folder: Path,
+    num_missing: int,
+    given: Workers | Executor | MakeWorkers | None,
+) -> AbstractContextManager[Workers]:
+    """Return where the cells run."""
+    if isinstance(given, Workers):
+        return nullcontext(given)
+    if isinstance(given, Executor):
+        count = settings.workers or num_missing
+        return nullcontext(folder_workers(given, plan, folder, count=lambda: count))
+    if given is not None:
+        return given(plan, folder)
+    count = settings.workers or len(settings.gpus) or os.cpu_count() or 1
+    # A stage can be dealt out, but not into less than one candidate a process.
+    most = num_missing * plan.protocol.trials
+    return local_processes(min(count, most), gpus=settings.gpus)
 
 
-def _drive(
-    plan: Plan, sizes: Sequence[int], folder: Path, workers: Workers, bar: SweepProgress
-) -> None:
-    # Small batches first: they take the most steps, and a batch size's stages follow each other.
-    waiting = sorted(sizes)
-    running: dict[Future[bool], int] = {}
-    while waiting or running:
-        while waiting and len(running) < workers.count:
-            size = waiting.pop(0)
-            running[workers.submit(plan, size, folder)] = size
-        done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-        bar.hear(workers.read_news())
-        for future in done:
-            size = running.pop(future)
-            if not future.result():
-                waiting = sorted([*waiting, size])
-    bar.hear(workers.read_news())
-
-
-def _check_writable(folder: Path) -> None:
-    """Try the folder before any work.
+def _check_writable(settings: SweepSettings) -> None:
+    """Try the folder before any work, and record there what is asked for.
 
     Raises:
         InputError: where it can't be made or written.
     """
+    folder = settings.out
     try:
         trials_folder(folder).mkdir(parents=True, exist_ok=True)
+        shares_folder(folder).mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=trials_folder(folder)):
             pass
+        write_study_record(settings)
     except OSError as error:
         raise InputError(f"--out {folder}: can't be written: {error.strerror or error}") from error
 

@@ -7,19 +7,23 @@ from dataclasses import asdict
 
 from models_of_scaling.command_line import run_command
 from surrogate.run_sweep import SweepFailedError, run_sweep
-from surrogate.sweep_flags import pop_settings, sweep_parser
+from surrogate.sweep_arguments import read_arguments, sweep_parser
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = vars(sweep_parser(__doc__).parse_args(argv))
-    settings = pop_settings(arguments)
+    asked = read_arguments(sweep_parser(__doc__ or "").parse_args(argv))
+    if asked.dry_run:
+        from surrogate.dry_run import estimate_sweep
+
+        estimate = estimate_sweep(asked.settings)
+        print(json.dumps(asdict(estimate)) if asked.as_json else estimate.in_words())
+        return 0
     try:
-        summary = run_sweep(settings, progress=True)
+        summary = run_sweep(asked.settings, progress=True, workers=asked.workers)
     except SweepFailedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    as_json = arguments["json"]
-    print(json.dumps(asdict(summary), default=str) if as_json else summary.in_words())
+    print(json.dumps(asdict(summary), default=str) if asked.as_json else summary.in_words())
     return 0
 
 

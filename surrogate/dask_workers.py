@@ -1,0 +1,87 @@
+"""A Dask cluster as a sweep's workers: one that runs, given by its scheduler's address or file.
+
+A worker runs one cell at a time, whatever its number of threads; give it one (`--nthreads 1`). The
+scheduler runs the cells of a worker that died on another one.
+"""
+
+import logging
+import time
+from collections.abc import Generator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models_of_scaling.errors import InputError
+from surrogate.executors import Workers, folder_workers
+from surrogate.protocol import Plan
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_CONNECT_SECONDS = 5
+_COUNT_SECONDS = 5.0
+
+
+def _connected(scheduler: str) -> "Client":
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError(
+            "--executor dask needs Dask: pip install 'batch-size-limit[cluster]'"
+        ) from error
+    # What it logs when a scheduler goes is a page of traceback; the sweep says it in one line.
+    for name in ("distributed.client", "distributed.core", "distributed.comm"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        if Path(scheduler).is_file():
+            return Client(scheduler_file=scheduler, timeout=_CONNECT_SECONDS)
+        return Client(scheduler, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--scheduler {scheduler}: no Dask scheduler answers: {error}") from error
+
+
+@contextmanager
+def dask_workers(scheduler: str, plan: Plan, folder: Path) -> Generator[Workers, None, None]:
+    """Give the workers of a Dask cluster.
+
+    Args:
+        scheduler: its address, such as tcp://host:8786, or the path of a scheduler file.
+        plan: the study.
+        folder: of the sweep, which every worker sees at the same path.
+
+    Yields:
+        The workers; on leaving, the cluster is left as it was. Raises an `InputError` where no
+        scheduler answers.
+    """
+    client = _connected(scheduler)
+    from distributed.comm import CommClosedError
+
+    counted, asked = 0, -float("inf")
+
+    def count() -> int:
+        nonlocal counted, asked
+        if time.monotonic() - asked > _COUNT_SECONDS:
+            try:
+                counted, asked = len(client.nthreads()), time.monotonic()
+            except (OSError, TimeoutError) as error:
+                raise CancelledError(str(error)) from error
+        # Workers may yet come: there is always one cell that waits for them.
+        return max(counted, 1)
+
+    from distributed.scheduler import KilledWorker
+
+    executor = client.get_executor(pure=False)
+    try:
+        yield folder_workers(
+            executor,
+            plan,
+            folder,
+            count=count,
+            name="Dask worker",
+            deaths=(KilledWorker,),
+            losses=(CancelledError, CommClosedError),
+        )
+    finally:
+        executor.shutdown(wait=False)
+        client.close(timeout=2)

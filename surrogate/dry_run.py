@@ -1,0 +1,283 @@
+"""What a sweep would cost: a short calibration of this machine, then the arithmetic of budgets.
+
+A few seconds of a real search at two or three batch sizes give the time of a step and of an
+evaluation for a population; times at other batch sizes are interpolated in logarithms. How many
+steps a run takes is not known before a sweep: it is guessed from the workload's budget, which tuned
+runs of the built-in workloads meet at a tenth to a quarter. So the range is wide on purpose, and the
+answer is an estimate. Where trials are there, their fewest steps replace the guess.
+"""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from surrogate.evaluation_grid import next_evaluation
+from surrogate.protocol import Plan, Stage
+from surrogate.run_sweep import SweepSettings
+from surrogate.search import next_stage
+from surrogate.trial_parts import finished_trials
+from surrogate.workloads import Workload, get_workload
+
+_CALIBRATION_SECONDS = 2.0  # for each population
+# Fewest steps to target as a share of the budget: low end, guess, high end of the range.
+_SHARES = (0.06, 0.12, 0.25)
+# Members leave as they reach or diverge: the mean population over a search's life, as a share.
+_MEAN_POPULATION = 0.6
+_START_SECONDS = 6.0  # a process imports torch and traces its first steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSizeEstimate:
+    """What one batch size would cost.
+
+    Attributes:
+        batch_size: examples per step.
+        num_runs: that are missing, without widenings.
+        max_steps: budget of one run.
+        seconds: of one process, expected.
+        seconds_low: if runs reach early.
+        seconds_high: if they reach late, with widenings.
+    """
+
+    batch_size: int
+    num_runs: int
+    max_steps: int
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepEstimate:
+    """What a sweep would cost; an estimate.
+
+    Attributes:
+        study: its name.
+        workers: processes that share the work.
+        num_cells: stages to run, without widenings.
+        batch_sizes: one for each that is not complete.
+        seconds: of wall time, expected.
+        seconds_low: low end of the range.
+        seconds_high: high end.
+    """
+
+    study: str
+    workers: int
+    num_cells: int
+    batch_sizes: tuple[BatchSizeEstimate, ...]
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+
+    def in_words(self) -> str:
+        """Return a table, the total, and that it is an estimate."""
+        lines = [f"{'batch size':>10} {'runs':>6} {'steps at most':>14}  time of one process"]
+        lines += [
+            f"{each.batch_size:>10,} {each.num_runs:>6} {each.max_steps:>14,}  "
+            f"{_duration(each.seconds)} ({_duration(each.seconds_low)} to "
+            f"{_duration(each.seconds_high)})"
+            for each in self.batch_sizes
+        ]
+        runs = sum(each.num_runs for each in self.batch_sizes)
+        return "\n".join([
+            *lines,
+            f"{self.study}: {runs:,} runs in {self.num_cells} cells on {self.workers} workers: "
+            f"{_duration(self.seconds)} ({_duration(self.seconds_low)} to "
+            f"{_duration(self.seconds_high)})",
+            "This is an estimate: steps at another machine's load, and how early runs reach the "
+            "target, are not known before; nothing was written.",
+        ])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTimes:
+    """Seconds that a population of so many members takes; or a simulated candidate.
+
+    Attributes:
+        step: of one optimizer step.
+        evaluation: of one evaluation of all members.
+    """
+
+    step: float
+    evaluation: float
+
+
+def estimate_sweep(settings: SweepSettings) -> SweepEstimate:
+    """Estimate what a sweep would cost on this machine; writes nothing.
+
+    Args:
+        settings: of the sweep.
+
+    Returns:
+        The estimate.
+    """
+    plan, workload = settings.plan, get_workload(settings.workload)
+    done = {size: finished_trials(plan, size, settings.out) for size in settings.sizes}
+    missing = [size for size in settings.sizes if next_stage(plan, size, done[size])]
+    workers = settings.workers or len(settings.gpus) or os.cpu_count() or 1
+    times = _Times(plan, workload, missing)
+    estimates, cells = [], 0
+    for size in missing:
+        stages = _stages(plan, len(done[size]))
+        cells += len(stages)
+        known = [t.steps for t in done[size] if t.status == "reached" and t.phase == "search"]
+        budget = plan.budget.steps(size)
+        fewest = [min(known)] * 3 if known else [max(1.0, share * budget) for share in _SHARES]
+        low, middle, high = (
+            sum(times.stage(size, name, count, each) for name, count in stages) for each in fewest
+        )
+        widenings = plan.protocol.max_widenings * plan.protocol.widening_trials
+        estimates.append(
+            BatchSizeEstimate(
+                batch_size=size,
+                num_runs=sum(count for _, count in stages),
+                max_steps=budget,
+                seconds=middle,
+                seconds_low=low / 1.5,
+                seconds_high=high + times.stage(size, "widen-1", widenings, fewest[2]),
+            )
+        )
+    columns = ("seconds", "seconds_low", "seconds_high")
+    total = {name: _wall_time([getattr(e, name) for e in estimates], workers) for name in columns}
+    return SweepEstimate(
+        study=plan.study,
+        workers=workers,
+        num_cells=cells,
+        batch_sizes=tuple(estimates),
+        **total,
+    )
+
+
+def _wall_time(seconds: Sequence[float], workers: int) -> float:
+    """Return the wall time of batch sizes, each of which is a chain of stages.
+
+    A chain can be dealt out among idle workers, at little gain: it counts as one worker's here.
+    """
+    if not seconds:
+        return 0.0
+    return _START_SECONDS + max(sum(seconds) / workers, max(seconds))
+
+
+def _stages(plan: Plan, num_done: int) -> list[tuple[str, int]]:
+    """Return the planned stages that are missing, with their runs; trials come in this order."""
+    protocol = plan.protocol
+    half = protocol.trials - protocol.trials // 2
+    zooms = len(protocol.zoom_widths)
+    again = protocol.shortlist * protocol.shortlist_seeds if protocol.shortlist > 1 else 0
+    planned = [
+        ("wide", half),
+        *((f"zoom-{number}", protocol.trials // 2 // zooms) for number in range(1, zooms + 1)),
+        ("shortlist", again),
+        ("repeat", protocol.repeats),
+    ]
+    missing = []
+    for name, count in planned:
+        passed = min(count, num_done)
+        num_done -= passed
+        if count > passed:
+            missing.append((name, count - passed))
+    return missing
+
+
+class _Times:
+    """Times of populations, measured at a few batch sizes and interpolated between them."""
+
+    def __init__(self, plan: Plan, workload: Workload, sizes: Sequence[int]) -> None:
+        self._plan, self._workload = plan, workload
+        places = sorted({0, len(sizes) // 2, len(sizes) - 1}) if sizes else []
+        self._sizes = sorted({sizes[place] for place in places})
+        self._simulated = workload.engine == "noisy_quadratic"
+        self._measure = cache(self._measured)
+
+    def stage(self, size: int, name: str, count: int, fewest_steps: float) -> float:
+        """Return the seconds of a stage with so many runs, given the fewest steps to target."""
+        if not count:
+            return 0.0
+        searching = name.startswith(("wide", "zoom", "widen"))
+        factor = self._plan.protocol.slowest_factor if searching else 1.5
+        steps = min(factor * fewest_steps, self._plan.budget.steps(size))
+        members = count * (_MEAN_POPULATION if searching else 1.0)
+        small, large = (self._at(size, population) for population in (4, 32))
+        if self._simulated:
+            return count * large.step
+        per_step = _line(members, small.step, large.step)
+        per_evaluation = members * large.evaluation / 32
+        return steps * per_step + _evaluations(steps) * per_evaluation
+
+    def _at(self, size: int, population: int) -> StepTimes:
+        known = [self._measure(each, population) for each in self._sizes]
+        logs = np.log(self._sizes)
+
+        def at(values: list[float]) -> float:
+            return float(np.exp(np.interp(math.log(size), logs, np.log(values))))
+
+        return StepTimes(
+            step=at([each.step for each in known]),
+            evaluation=at([each.evaluation for each in known]),
+        )
+
+    def _measured(self, size: int, population: int) -> StepTimes:
+        """Run a search's first candidates for a moment, at a learning rate that moves nothing."""
+        from surrogate.engines import run_stage
+
+        stage = next_stage(self._plan, size, [])
+        assert stage is not None
+        chosen = [stage.candidates[number % len(stage.candidates)] for number in range(population)]
+        if not self._simulated:
+            chosen = [
+                replace(each, hyper_parameters={**each.hyper_parameters, "learning_rate": 1e-9})
+                for each in chosen
+            ]
+        probe = Stage(name="wide", candidates=tuple(chosen), fewest_steps=None)
+        stamps = [time.perf_counter()]
+        for _ in run_stage(self._plan, size, probe):
+            stamps.append(time.perf_counter())
+            if stamps[-1] - stamps[0] > _CALIBRATION_SECONDS and len(stamps) > 4:
+                break
+        seconds = np.diff(stamps)
+        if self._simulated:
+            return StepTimes(step=float(np.mean(seconds)), evaluation=1e-9)
+        return _regressed(seconds)
+
+
+def _regressed(seconds: np.ndarray) -> StepTimes:
+    """Return step and evaluation time from the times between evaluations, which lie ever further.
+
+    The first is left out: it traces the step.
+    """
+    grid = [0]
+    while len(grid) <= len(seconds):
+        grid.append(next_evaluation(grid[-1]))
+    gaps = np.diff(grid).astype(float)[1:]
+    seconds = seconds[1:]
+    single = seconds[gaps == 1]
+    together = float(np.median(single))
+    wide = gaps > 1
+    if wide.sum() < 3:  # few steps a second: one costs what an evaluation does, or more
+        return StepTimes(step=together / 2, evaluation=together / 2)
+    step = float(np.median((seconds[wide] - together) / (gaps[wide] - 1)))
+    step = min(max(step, together * 1e-3), together * 0.999)
+    return StepTimes(step=step, evaluation=together - step)
+
+
+def _line(members: float, at_4: float, at_32: float) -> float:
+    slope = max(at_32 - at_4, 0.0) / 28
+    return max(at_4 + slope * (members - 4), at_4 / 2)
+
+
+def _evaluations(steps: float) -> int:
+    count, step = 0, 0
+    while step < steps:
+        step, count = next_evaluation(step), count + 1
+    return count

@@ -1,0 +1,97 @@
+"""What each study of a folder was asked for, in `studies/STUDY.json`: status needs no flags then."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models_of_scaling.atomic_write import whole_file
+from models_of_scaling.errors import InputError
+from models_of_scaling.targets import Target
+from surrogate.protocol import Plan
+
+if TYPE_CHECKING:
+    from surrogate.run_sweep import SweepSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """A study as it was last asked for.
+
+    Attributes:
+        study: its name.
+        settings: fields of `SweepSettings` by name.
+        batch_sizes: every one that was asked for, increasing.
+        planned_trials: of each, before any widening.
+        target: what stops a run.
+    """
+
+    study: str
+    settings: dict[str, Any]
+    batch_sizes: tuple[int, ...]
+    planned_trials: int
+    target: str
+
+    def plan(self, folder: Path) -> Plan | None:
+        """Return the study's plan, or None where this release would plan it otherwise."""
+        from surrogate.run_sweep import SweepSettings
+
+        try:
+            fields = {**self.settings, "target": Target.parse(self.target), "out": folder}
+            plan = SweepSettings(**fields).plan
+        except (InputError, TypeError):
+            return None
+        return plan if plan.study == self.study else None
+
+
+def _path(folder: Path, study: str) -> Path:
+    return folder / "studies" / f"{study}.json"
+
+
+def write_study_record(settings: "SweepSettings") -> None:
+    """Record what is asked for; batch sizes of earlier calls stay.
+
+    Args:
+        settings: of the sweep.
+    """
+    plan = settings.plan
+    path = _path(settings.out, plan.study)
+    earlier = read_study_record(path).batch_sizes if path.exists() else ()
+    content = {
+        "study": plan.study,
+        "settings": {
+            name: getattr(settings, name)
+            for name in ("workload", "optimizer", "trials", "repeats", "seed", "quick")
+        },
+        "batch_sizes": sorted({*earlier, *settings.sizes}),
+        "planned_trials": plan.protocol.planned_trials,
+        "target": str(plan.target),
+    }
+    path.parent.mkdir(exist_ok=True)
+    with whole_file(path) as stream:
+        stream.write(json.dumps(content, indent=1).encode())
+
+
+def read_study_record(path: Path) -> StudyRecord:
+    """Read a record.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The record.
+
+    Raises:
+        InputError: naming the file, where it is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return StudyRecord(**content | {"batch_sizes": tuple(content["batch_sizes"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a study's record: {error}; remove it") from error
+
+
+def read_study_records(folder: Path) -> dict[str, StudyRecord]:
+    """Return the records of a sweep's folder, by study."""
+    records = (read_study_record(path) for path in sorted((folder / "studies").glob("*.json")))
+    return {record.study: record for record in records}

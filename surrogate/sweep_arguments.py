@@ -1,0 +1,138 @@
+"""The flags of a sweep: what is swept, how it is searched, where it runs."""
+
+import argparse
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from models_of_scaling.command_line import OneLineParser
+from models_of_scaling.errors import InputError
+from models_of_scaling.targets import Target
+from surrogate.protocol_flags import add_run_arguments, pop_run_choice
+from surrogate.run_sweep import MakeWorkers, SweepSettings
+from surrogate.rungs import add_workload_arguments, pop_workload
+
+
+def sweep_parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of `python -m surrogate.sweep`.
+
+    Args:
+        description: of the command.
+
+    Returns:
+        The parser.
+    """
+    parser = OneLineParser(prog="python -m surrogate.sweep", description=description)
+    add_workload_arguments(parser)
+    parser.add_argument("--out", required=True, type=Path, help="trials go to OUT/trials/*.parquet")
+    parser.add_argument("--batch-sizes", help="such as 1,8,64,512")
+    parser.add_argument("--target", help="such as 'validation_loss<=0.2'")
+    parser.add_argument("--trials", type=int, help="searched at each batch size (64; quick: 32)")
+    parser.add_argument("--repeats", type=int, help="fresh seeds of the best (5; quick: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of the whole sweep")
+    add_run_arguments(parser)
+    parser.add_argument("--quick", action="store_true", help="fewer batch sizes and trials")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would cost; run none")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    where = parser.add_argument_group("where it runs (docs/where_it_runs.md)")
+    where.add_argument("--workers", type=int, default=0, help="processes (default: all cores)")
+    where.add_argument("--gpus", help="such as 0,1: each process sees one of them")
+    where.add_argument("--executor", default="processes", help="processes, dask or submitit")
+    where.add_argument("--scheduler", help="dask: tcp://host:port, or a scheduler file")
+    where.add_argument(
+        "--submitit",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="submitit: slurm_partition=gpu timeout_min=60 gpus_per_node=1 ...",
+    )
+    return parser
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepArguments:
+    """What the command line asked for.
+
+    Attributes:
+        settings: of the sweep.
+        workers: what makes its workers; None for processes of this machine.
+        as_json: whether to print JSON.
+        dry_run: whether only to say what it would cost.
+    """
+
+    settings: SweepSettings
+    workers: MakeWorkers | None
+    as_json: bool
+    dry_run: bool
+
+
+def read_arguments(parsed: argparse.Namespace) -> SweepArguments:
+    """Turn what `sweep_parser` parsed into settings.
+
+    Args:
+        parsed: its namespace.
+
+    Returns:
+        The settings; an `InputError` names a flag that breaks its rule.
+    """
+    arguments = vars(parsed)
+    as_json, dry_run = arguments.pop("json"), arguments.pop("dry_run")
+    target, sizes, gpus = (arguments.pop(name) for name in ("target", "batch_sizes", "gpus"))
+    executor, scheduler, given = (
+        arguments.pop(name) for name in ("executor", "scheduler", "submitit")
+    )
+    arguments["workload"] = pop_workload(arguments)
+    arguments["run"] = pop_run_choice(arguments)
+    arguments["target"] = None if target is None else Target.parse(target)
+    arguments["batch_sizes"] = () if sizes is None else _batch_sizes(sizes)
+    arguments["gpus"] = () if gpus is None else _gpus(gpus)
+    settings = SweepSettings(**arguments)
+    workers = _workers(settings, executor, scheduler, given)
+    return SweepArguments(settings=settings, workers=workers, as_json=as_json, dry_run=dry_run)
+
+
+def _batch_sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--batch-sizes {text!r} is not a list such as 1,8,64") from None
+
+
+def _gpus(text: str) -> tuple[str, ...]:
+    gpus = tuple(part.strip() for part in text.split(","))
+    if not all(gpus) or len(set(gpus)) < len(gpus):
+        raise InputError(f"--gpus {text!r} is not a list of different GPUs such as 0,1")
+    return gpus
+
+
+def _workers(
+    settings: SweepSettings, executor: str, scheduler: str | None, given: list[str]
+) -> MakeWorkers | None:
+    if executor not in {"processes", "dask", "submitit"}:
+        raise InputError(f"--executor {executor!r} is not one of processes, dask, submitit")
+    if (scheduler is not None) != (executor == "dask"):
+        raise InputError("--scheduler ADDRESS and --executor dask belong together")
+    if given and executor != "submitit":
+        raise InputError("--submitit belongs to --executor submitit")
+    if settings.gpus and executor != "processes":
+        raise InputError(f"--gpus is for processes of this machine, not --executor {executor}")
+    if executor == "dask":
+        from surrogate.dask_workers import dask_workers
+
+        return partial(dask_workers, scheduler)
+    if executor == "submitit":
+        from surrogate.submitit_workers import submitit_workers
+
+        count = settings.workers or len(settings.sizes)
+        return partial(submitit_workers, _pairs(given), count=count)
+    return None
+
+
+def _pairs(given: list[str]) -> dict[str, Any]:
+    pairs = dict(text.partition("=")[::2] for text in given)
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"--submitit {text!r} is not KEY=VALUE")
+    return pairs
