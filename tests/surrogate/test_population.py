@@ -14,7 +14,10 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from surrogate.evaluation_grid import next_evaluation
 from surrogate.member_step import Task
-from surrogate.population import Member, Population, StopRule, population_size, train_population
+from surrogate.members import Member, StopRule
+from surrogate.population import Population
+from surrogate.sizes import population_size
+from surrogate.train_population import train_population
 
 STEPS = 50
 NUMBERS = {
