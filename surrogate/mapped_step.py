@@ -15,11 +15,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC2701 - it has no public name
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils import _pytree as pytree
+from torch.fx.experimental.symbolic_shapes import (
+    DimDynamic,
+    ShapeEnv,
+    StatelessSymbolicContext,
+)
 
 from surrogate.member_step import Changing, Task
 from surrogate.stacked_network import Stacked
+from surrogate.tensor_trees import tree_flatten, tree_leaves, tree_unflatten
 
 _LOGGER = logging.getLogger(__name__)
 _OPEN = 0  # the key of the program whose K is left open
@@ -45,7 +51,7 @@ def take_step(task: Task, changing: Changing, numbers: Stacked, chosen: Tensor) 
     if step is None:
         size = len(chosen)
         if size not in task.programs:
-            task.programs[size] = make_fx(task.population_step)(*everything)
+            task.programs[size] = traced(task.population_step, everything)
         step = task.programs[size]
     return step(*everything)
 
@@ -53,17 +59,44 @@ def take_step(task: Task, changing: Changing, numbers: Stacked, chosen: Tensor) 
 def _compiled(task: Task, everything: Sequence[Any]) -> Callable[..., Changing] | None:
     """Return the compiled step, or None, with a warning, where it can't be compiled."""
     try:
-        return compile_open_size(task.population_step, everything, num_stacked=3)
+        return compiled_for_any_size(task.population_step, everything, num_stacked=3)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         _LOGGER.warning("the step is traced, not compiled: %s", reason[0])
         return None
 
 
-def compile_open_size(
+def _flat(
+    function: Callable[..., Any], arguments: Sequence[Any]
+) -> tuple[Callable[..., list[Tensor]], list[Tensor], list[Any]]:
+    """Return a function as one of a flat list of tensors, that list, and its result's form."""
+    leaves, spec = tree_flatten(tuple(arguments))
+    form: list[Any] = []
+
+    def flat(*values: Tensor) -> list[Tensor]:
+        tensors, result_form = tree_flatten(function(*tree_unflatten(list(values), spec)))
+        form[:] = [result_form]
+        return tensors
+
+    return flat, leaves, form
+
+
+def _unflat(program: Callable[..., list[Tensor]], form: list[Any]) -> Callable[..., Any]:
+    return lambda *given: tree_unflatten(program(*tree_leaves(given)), form[0])
+
+
+def traced(function: Callable[..., Any], arguments: Sequence[Any]) -> Callable[..., Any]:
+    """Trace a function of tensors for arguments of these sizes."""
+    flat, leaves, form = _flat(function, arguments)
+    return _unflat(make_fx(flat)(*leaves), form)
+
+
+def compiled_for_any_size(
     function: Callable[..., Any], arguments: Sequence[Any], *, num_stacked: int
 ) -> Callable[..., Any]:
     """Compile a function of tensors in nested dictionaries and tuples.
+
+    Where torch can't (no C++ compiler, an operation it has not) the error is a `RuntimeError`.
 
     Args:
         function: tensor arithmetic only.
@@ -71,52 +104,40 @@ def compile_open_size(
         num_stacked: the first so many arguments' tensors have the open size K as their first.
 
     Returns:
-        A function of like arguments.
+        A function of like arguments, for any K from 2 on.
 
     Raises:
-        RuntimeError: where torch can't compile it: no C++ compiler, or an operation it has not.
+        RuntimeError: where the program would not serve every K.
     """
-    stacked, _ = pytree.tree_flatten(tuple(arguments[:num_stacked]))
-    leaves, spec = pytree.tree_flatten(tuple(arguments))
-    result_spec: list[Any] = []
+    flat, leaves, form = _flat(function, arguments)
+    fakes, sizes = _fakes(leaves, len(tree_leaves(tuple(arguments[:num_stacked]))))
+    # Seconds to import, so only where something is compiled.
+    from torch import _inductor as inductor  # noqa: PLC2701 - it takes graphs without dynamo
+    from torch._inductor import config as inductor_config  # noqa: PLC2701
 
-    def flat(*values: Tensor) -> list[Tensor]:
-        result = function(*pytree.tree_unflatten(list(values), spec))
-        tensors, form = pytree.tree_flatten(result)
-        result_spec[:] = [form]
-        return tensors
-
-    fakes = _fakes(leaves, len(stacked))
     with torch.no_grad():
         with fakes[0].fake_mode:
             graph = make_fx(flat)(*fakes)
         # One process: a pool of compiling processes would outlive the step it was made for.
-        with torch._inductor.config.patch(compile_threads=1):  # noqa: SLF001
-            program = torch._inductor.compile(graph, fakes)  # noqa: SLF001
+        with inductor_config.patch(compile_threads=1):
+            program: Callable[..., list[Tensor]] = inductor.compile(graph, fakes)
+    for guard in sizes.guards:
+        (symbol,) = guard.expr.free_symbols
+        if not all(guard.expr.subs({symbol: size}) for size in (2, 3, 2**10)):
+            raise RuntimeError(f"a step that holds only for populations with {guard.expr}")
+    return _unflat(program, form)
 
-    def call(*given: Any) -> Any:
-        return pytree.tree_unflatten(program(*pytree.tree_leaves(given)), result_spec[0])
 
-    return call
-
-
-def _fakes(leaves: Sequence[Tensor], num_stacked: int) -> list[Any]:
+def _fakes(leaves: Sequence[Tensor], num_stacked: int) -> tuple[list[Any], ShapeEnv]:
     """Return tensors without data whose first size, for the stacked ones, is left open."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.fx.experimental.symbolic_shapes import (
-        DimDynamic,
-        ShapeEnv,
-        StatelessSymbolicContext,
-    )
-
-    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    sizes = ShapeEnv()
+    mode = FakeTensorMode(shape_env=sizes, allow_non_fake_inputs=True)
     fakes = []
     for place, leaf in enumerate(leaves):
-        sizes = [DimDynamic.STATIC] * leaf.ndim
+        kinds, example = [DimDynamic.STATIC] * leaf.ndim, leaf
         if place < num_stacked:
-            leaf = leaf[:1].expand(_EXAMPLE_SIZE, *leaf.shape[1:]).contiguous()
-            sizes[0] = DimDynamic.DUCK
-        fakes.append(
-            mode.from_tensor(leaf, symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))
-        )
-    return fakes
+            kinds[0] = DimDynamic.DUCK  # one symbol for all that have this size
+            example = leaf[:1].expand(_EXAMPLE_SIZE, *leaf.shape[1:]).contiguous()
+        context = StatelessSymbolicContext(dynamic_sizes=kinds)  # type: ignore[var-annotated]
+        fakes.append(mode.from_tensor(example, symbolic_context=context))
+    return fakes, sizes

@@ -5,7 +5,7 @@ Shapes: K members, B examples per step, N examples of a data set.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from torch.nn import functional
 from fullscale.data.image_arrays import ImageArrays
 from fullscale.data.normalization import Normalization
 from fullscale.models import build_network, count_parameters
-from fullscale.optimizers.registry import tensor_traits
-from fullscale.optimizers.update_rule import State, UpdateRule
+from fullscale.optimizers.parameter_groups import ParameterGroups
+from fullscale.optimizers.update_rule import State, TensorTraits, UpdateRule
 from surrogate.stacked_network import Stacked, StackedNetwork
 
 # The training loss is measured on the whole training set, or its first 2,048 examples if larger.
@@ -44,6 +44,7 @@ class Task:
         device: where data and members live.
         make_network: seed -> network, for one that `fullscale.models` does not name; `model` is
             then only a name.
+        groups: which tensors get weight decay and a trust ratio.
         max_validation_examples: evaluations take the first so many validation examples; None all.
         compiled: the step is compiled by inductor where a C++ compiler is found, else traced.
         memory_limit_bytes: what a population may take; None for a share of what is free.
@@ -56,6 +57,7 @@ class Task:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     make_network: Callable[[int], nn.Module] | None = None
+    groups: ParameterGroups = field(default_factory=ParameterGroups)
     max_validation_examples: int | None = None
     compiled: bool = False
     memory_limit_bytes: int | None = None
@@ -85,7 +87,12 @@ class Task:
 
     def __post_init__(self) -> None:
         """Build the template now: a trace, where it would else be built, may draw no numbers."""
-        _ = self.stacked_network
+        _ = self.stacked_network, self.traits
+
+    @functools.cached_property
+    def traits(self) -> dict[str, TensorTraits]:
+        """What applies to each parameter tensor of a member."""
+        return self.groups.traits(self.template)
 
     @functools.cached_property
     def programs(self) -> dict[int, Any]:
@@ -180,7 +187,7 @@ class Task:
         gradients, buffers = grad(loss, has_aux=True)(parameters)
         updated = {
             name: self.rule.update(
-                parameter, gradients[name], states[name], numbers, tensor_traits(parameter)
+                parameter, gradients[name], states[name], numbers, self.traits[name]
             )
             for name, parameter in parameters.items()
         }
@@ -210,6 +217,14 @@ class Task:
         wanted = one_hot.index_select(0, flat).view(*size, -1)
         mapped: Callable[..., Changing] = vmap(self.member_step)
         return mapped(changing, numbers, batch, wanted)
+
+    def evaluation_parameters(self, changing: Changing) -> Stacked:
+        """Return the weights to evaluate one member with: its own, or the rule's average."""
+        parameters, _, states = changing
+        choose = self.rule.evaluation_parameter
+        if choose is None:
+            return parameters
+        return {name: choose(value, states[name]) for name, value in parameters.items()}
 
     def init_states(self, parameters: Stacked) -> StackedStates:
         """Return the rule's states of K members, every tensor with K first.

@@ -2,18 +2,20 @@
 
 A member takes its parameters, buffers and the rule's states, once as they are and, while a step
 runs, once more as they will be, with the gradients; and what the forward keeps for the backward.
-The last is measured on one forward of a few examples and grows with the batch size.
+The last is counted for a few examples on the meta device and grows with the batch size.
 """
 
+import copy
 import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
+from fullscale.memory_estimate import kept_for_backward
 from surrogate.member_step import Task
 from surrogate.sizes import largest_size
+from surrogate.tensor_trees import tree_leaves
 
 # Of the free memory: the rest is for data, evaluation, and what the estimate does not see.
 _SHARE = 0.5
@@ -77,28 +79,19 @@ def bytes_per_member(task: Task) -> int:
 def _size(tensors: object) -> int:
     return sum(
         leaf.numel() * leaf.element_size()
-        for leaf in pytree.tree_leaves(tensors)
+        for leaf in tree_leaves(tensors)
         if isinstance(leaf, Tensor)
     )
 
 
 def _kept_bytes(task: Task, examples: int) -> int:
     """Return the bytes that a forward of so many examples keeps for the backward."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    network = task.network(0)
-    own = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    images = task.to_numbers(task.images[:examples])
-    # In evaluation mode: batch norm keeps the same tensors, and takes a single example.
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        outputs = network.eval()(images)
-    del outputs
-    return sum(size for place, size in kept.items() if place not in own)
+    # On the meta device; in evaluation mode, where batch norm takes a single example: it keeps the
+    # same tensors.
+    network = copy.deepcopy(task.template).to("meta").eval()
+    images = torch.empty((examples, *task.data.image_shape), dtype=task.dtype, device="meta")
+    labels = torch.empty(examples, dtype=torch.int64, device="meta")
+    return kept_for_backward(network, images, labels)
 
 
 def members_at_once(task: Task) -> int:

@@ -16,6 +16,7 @@ members are stopped. Where even the members' own tensors don't fit, they wait in
 Shapes: K members, T steps, B examples per step, N examples of an evaluation.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils import _pytree as pytree
 
 from fullscale.data.order import stream_indices
 from surrogate.mapped_step import take_step
@@ -32,6 +32,7 @@ from surrogate.members import Member
 from surrogate.memory_limit import members_at_once, waiting_device
 from surrogate.sizes import part_sizes
 from surrogate.stacked_network import Stacked
+from surrogate.tensor_trees import tree_leaves, tree_map
 
 # Data indices are drawn for several steps at once: 4,096 examples a member, or one step.
 _INDEX_CHUNK_EXAMPLES = 4_096
@@ -75,18 +76,19 @@ class Population:
             if len(self._parts) == 1:
                 self._changing = self._advanced(self._changing, slice(None), stop)
             else:
-                first = 0
-                for size in self._parts:
-                    part = slice(first, first + size)
-                    first += size
-                    device = self._task.device
-                    before = pytree.tree_map(lambda t, p=part: t[p].to(device), self._changing)
-                    after = self._advanced(before, part, stop)
-                    for whole, new in zip(
-                        pytree.tree_leaves(self._changing), pytree.tree_leaves(after), strict=True
-                    ):
-                        whole[part].copy_(new)
+                for first, size in zip(
+                    itertools.accumulate(self._parts, initial=0), self._parts, strict=False
+                ):
+                    self._advance_part(slice(first, first + size), stop)
         self.steps = max(self.steps, stop)
+
+    def _advance_part(self, part: slice, stop: int) -> None:
+        """Train the places of a part and write them back to where all wait."""
+        device = self._task.device
+        before = tree_map(lambda tensor: tensor[part].to(device), self._changing)
+        after = self._advanced(before, part, stop)
+        for whole, new in zip(tree_leaves(self._changing), tree_leaves(after), strict=True):
+            whole[part].copy_(new)
 
     def _advanced(self, changing: Changing, part: slice, stop: int) -> Changing:
         """Return the state of the places of a part at step `stop`."""
@@ -94,12 +96,12 @@ class Population:
         numbers = {name: value[part] for name, value in self._numbers.items()}
         for start in range(self.steps, stop, length):
             until = min(start + length, stop)
-            chosen_TKB = self._indices(part, start, until)
-            rates_TK = self._learning_rates(part, start, until)
+            chosen = self._indices(part, start, until)
+            rates = self._learning_rates(part, start, until)
             for t in range(until - start):
-                if rates_TK is not None:
-                    numbers["learning_rate"] = rates_TK[t]
-                changing = take_step(self._task, changing, numbers, chosen_TKB[t])
+                if rates is not None:
+                    numbers["learning_rate"] = rates[t]
+                changing = take_step(self._task, changing, numbers, chosen[t])
         return changing
 
     def _indices(self, part: slice, start: int, stop: int) -> Tensor:
@@ -124,25 +126,22 @@ class Population:
         if all(member.schedule is None for member in members):
             return None
         # Products in float64, as a trainer's Python floats; then the precision of the task.
-        rates_TK = np.empty((stop - start, len(members)))
+        rates = np.empty((stop - start, len(members)))
         columns: dict[int, Any] = {}
         for k, member in enumerate(members):
             schedule, peak = member.schedule, float(member.numbers["learning_rate"])
             if schedule is None:
-                rates_TK[:, k] = peak
+                rates[:, k] = peak
                 continue
             if id(schedule) not in columns:
                 columns[id(schedule)] = [schedule.factor(step) for step in range(start, stop)]
-            rates_TK[:, k] = peak * np.array(columns[id(schedule)])
-        return torch.from_numpy(rates_TK).to(device=self._task.device, dtype=self._task.dtype)
+            rates[:, k] = peak * np.array(columns[id(schedule)])
+        return torch.from_numpy(rates).to(device=self._task.device, dtype=self._task.dtype)
 
-    def parameters_at(self, place: int) -> Stacked:
-        """Return the parameters of the member at a place, unstacked."""
-        return {name: stacked[place] for name, stacked in self._changing[0].items()}
-
-    def buffers_at(self, place: int) -> Stacked:
-        """Return the buffers of the member at a place, unstacked."""
-        return {name: stacked[place] for name, stacked in self._changing[1].items()}
+    def at(self, place: int) -> Changing:
+        """Return the parameters, buffers and states of the member at a place, unstacked."""
+        member: Changing = tree_map(lambda tensor: tensor[place], self._changing)
+        return member
 
     def evaluate(self, place: int, *, whole: bool = False) -> tuple[float, float, float]:
         """Return training loss, validation loss and validation accuracy at a place.
@@ -157,10 +156,9 @@ class Population:
             Means over the examples; the training loss over the first `MAX_TRAIN_LOSS_EXAMPLES`.
         """
         task = self._task
-        device = task.device
-        member = pytree.tree_map(
-            lambda t: t.to(device), (self.parameters_at(place), self.buffers_at(place))
-        )
+        # A copy of its own: whatever a library makes of a tensor's address is the same for all.
+        changing = tree_map(lambda tensor: tensor.clone().to(task.device), self.at(place))
+        member = task.evaluation_parameters(changing), changing[1]
         images, labels = task.validation_set
         count = len(labels) if whole else task.max_validation_examples
         with torch.no_grad():
@@ -194,7 +192,7 @@ class Population:
         idle = [place for place, member in enumerate(self.places) if member is None]
         kept = active + idle[: sum(parts) - len(active)]
         choice = torch.tensor(kept)
-        self._changing, self._numbers = pytree.tree_map(
+        self._changing, self._numbers = tree_map(
             lambda t: t[choice.to(t.device)], (self._changing, self._numbers)
         )
         self._members = [self._members[place] for place in kept]

@@ -3,15 +3,17 @@
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.trials import Trial
+from surrogate.finished_trial import DIVERGENCE_FACTOR, finished_trial
 from surrogate.protocol import Candidate, Plan, Stage
+from surrogate.run_schedule import split_numbers
 from surrogate.workloads import Workload, get_workload
 
-# A loss above so many times its start is divergence: high momentum overshoots, but not so far.
-DIVERGENCE_FACTOR = 30.0
+if TYPE_CHECKING:
+    from surrogate.members import Member
 
 # When compiling the step pays. Measured on one core of an AMD EPYC for an MLP 64-32-10 in float32:
 # a traced step takes 20 to 60 microseconds a member more than a compiled one, at batch sizes from
@@ -54,12 +56,12 @@ def compilation_pays(workload: Workload, plan: Plan, batch_size: int) -> bool:
     """
     if not workload.model.startswith("mlp"):
         return False
-    member_steps = plan.protocol.planned_trials * workload.max_steps(batch_size) * _SHARE_OF_BUDGET
+    member_steps = plan.protocol.planned_trials * plan.budget.steps(batch_size) * _SHARE_OF_BUDGET
     return member_steps * _SAVED_S_PER_MEMBER_STEP > _COMPILATION_S
 
 
 @functools.lru_cache(maxsize=4)
-def _task(workload: str, optimizer: str, batch_size: int, compiled: bool) -> Any:  # noqa: FBT001
+def _task(workload: str, optimizer: str, batch_size: int, compiled: bool) -> Any:
     """Return a population's task; its traced steps serve a batch size's next stage too."""
     from fullscale.optimizers.registry import get_update_rule
     from surrogate.member_step import Task
@@ -69,6 +71,7 @@ def _task(workload: str, optimizer: str, batch_size: int, compiled: bool) -> Any
     return Task(
         data=spec.load(),
         model=spec.model,
+        make_network=spec.build_network,
         rule=get_update_rule(optimizer),
         batch_size=batch_size,
         max_validation_examples=spec.max_validation_examples,
@@ -76,46 +79,16 @@ def _task(workload: str, optimizer: str, batch_size: int, compiled: bool) -> Any
     )
 
 
-def member_of(candidate: Candidate) -> Any:
+def member_of(candidate: Candidate) -> "Member":
     """Return the population's member for a candidate of the search.
 
     Args:
-        candidate: `hyper_parameters` are numbers of the update rule, but for `schedule_steps`: the
-            planned length of the run in steps, over which the learning rate falls from its peak to
-            zero; without it the rate is constant. The setting `schedule` names the form:
-            `warmup_polynomial` (the default), with the numbers `warmup_fraction` (share of the
-            length, 0 by default), `decay_power` (2) and `end_factor` (0) where they are given.
-
-    Returns:
-        A `surrogate.members.Member`.
-
-    Raises:
-        InputError: where the schedule's name or its numbers break their rules.
+        candidate: its hyper-parameters are numbers of the update rule and of the schedule.
     """
-    from fullscale.schedules import WarmupPolynomial
-    from models_of_scaling.errors import InputError
     from surrogate.members import Member
 
-    numbers = dict(candidate.hyper_parameters)
-    form = candidate.settings.get("schedule", "warmup_polynomial")
-    given = {name: numbers.pop(name) for name in _SCHEDULE_NUMBERS if name in numbers}
-    if "schedule_steps" not in given:
-        if given:
-            raise InputError(f"{', '.join(given)} without schedule_steps: the rate is constant")
-        return Member(seed=candidate.seed, numbers=numbers)
-    if form != "warmup_polynomial":
-        raise InputError(f"schedule {form!r} is not one of warmup_polynomial")
-    length = round(given["schedule_steps"])
-    schedule = WarmupPolynomial(
-        num_train_steps=length,
-        warmup_steps=min(round(given.get("warmup_fraction", 0.0) * length), length - 1),
-        decay_power=given.get("decay_power", 2.0),
-        end_factor=given.get("end_factor", 0.0),
-    )
+    numbers, schedule = split_numbers(candidate.hyper_parameters, candidate.settings)
     return Member(seed=candidate.seed, numbers=numbers, schedule=schedule)
-
-
-_SCHEDULE_NUMBERS = ("schedule_steps", "warmup_fraction", "decay_power", "end_factor")
 
 
 def run_population(
@@ -141,7 +114,8 @@ def run_population(
     searching = stage.name != "repeat"
     stop_rule = StopRule(
         target=plan.target,
-        max_steps=workload.max_steps(batch_size),
+        max_steps=plan.budget.steps(batch_size),
+        stop_at_target=plan.budget.epochs is None,
         slowest_factor=plan.protocol.slowest_factor if searching else math.inf,
         fewest_steps=stage.fewest_steps if searching else None,
         divergence_factor=DIVERGENCE_FACTOR,
@@ -150,34 +124,21 @@ def run_population(
     provenance = vars(collect_provenance())
     for left in train_population(task, members, stop_rule):
         yield [
-            Trial(
-                study=plan.study,
-                workload=plan.workload,
-                dataset=workload.dataset,
+            finished_trial(
+                plan,
+                workload,
+                batch_size,
+                stage.candidates[result.member],
                 num_train_examples=task.data.num_train_examples,
-                model=workload.model,
                 num_parameters=task.num_parameters,
-                optimizer=plan.optimizer,
-                batch_size=batch_size,
-                target=str(plan.target),
-                **vars(stage.candidates[result.member]),
-                **_outcome(result, batch_size),
+                status=result.status,
+                steps=result.curve.steps[-1],
+                wall_time_s=result.curve.wall_time_s,
+                curve_steps=result.curve.steps,
+                curve_train_loss=result.curve.train_loss,
+                curve_validation_loss=result.curve.validation_loss,
+                curve_validation_accuracy=result.curve.validation_accuracy,
                 **provenance,
             )
             for result in left
         ]
-
-
-def _outcome(result: Any, batch_size: int) -> dict[str, Any]:
-    """Return a trial's columns of how it ended."""
-    curve = result.curve
-    return {
-        "status": result.status,
-        "steps": curve.steps[-1],
-        "examples": curve.steps[-1] * batch_size,
-        "wall_time_s": curve.wall_time_s,
-        "curve_steps": curve.steps,
-        "curve_train_loss": curve.train_loss,
-        "curve_validation_loss": curve.validation_loss,
-        "curve_validation_accuracy": curve.validation_accuracy,
-    }
