@@ -39,6 +39,7 @@ class Workload:
         deterministic: a second seed would give the same run, so there is one repeat.
         evaluated_on: what the evaluations of a run are made on. `test` is an official test split,
             on which nothing may be chosen: `check_target` refuses a target on it.
+        max_validation_examples: evaluations take the first so many; None for all.
         load: returns the data; None for a simulator.
         load_test: returns the same data with the official test split in the place of validation,
             for one last report; None where there is none or `load` has it there already.
@@ -64,6 +65,7 @@ class Workload:
     search_effort: int = 1
     deterministic: bool = False
     evaluated_on: Literal["validation", "test"] = "validation"
+    max_validation_examples: int | None = None
     load: "Callable[[], ImageArrays] | None" = None
     load_test: "Callable[[], ImageArrays] | None" = None
     check_data: Callable[[], None] | None = None
