@@ -58,6 +58,7 @@ def _task(workload: str, optimizer: str, batch_size: int) -> Any:
         model=spec.model,
         rule=get_update_rule(optimizer),
         batch_size=batch_size,
+        make_network=spec.make_network,
     )
 
 

@@ -37,6 +37,7 @@ class Task:
     rule: UpdateRule
     batch_size: int
     dtype: torch.dtype = torch.float32
+    make_network: Callable[[int], nn.Module] | None = None  # from a seed, instead of by name
 
     def network(self, seed: int) -> nn.Module:
         """Return a freshly initialised network.
@@ -44,12 +45,15 @@ class Task:
         Raises:
             InputError: where it has buffers (batch norm): these are not stacked yet.
         """
-        network = build_network(
-            self.model,
-            image_shape=self.data.image_shape,
-            num_classes=self.data.num_classes,
-            seed=seed,
-        )
+        if self.make_network is not None:
+            network = self.make_network(seed)
+        else:
+            network = build_network(
+                self.model,
+                image_shape=self.data.image_shape,
+                num_classes=self.data.num_classes,
+                seed=seed,
+            )
         if any(True for _ in network.buffers()):
             raise InputError(f"model {self.model!r} has buffers, which populations do not train")
         return network.to(self.dtype)

@@ -21,6 +21,12 @@ def sweep_parser(description: str | None) -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m surrogate.sweep", description=description)
     add_workload_arguments(parser)
     add = parser.add_argument
+    add(
+        "--ladder",
+        action="append",
+        metavar="NAME=A,B,C",
+        help="sweep a parameter's values, such as subset=64,128; given twice, they are crossed",
+    )
     add("--out", required=True, type=Path, help="trials go to OUT/trials/*.parquet")
     add("--batch-sizes", help="such as 1,8,64,512")
     add("--target", help="such as 'validation_loss<=0.2'")
