@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from models_of_scaling.command_line import run_command
+from surrogate.ladder_sweep import run_ladder
 from surrogate.run_sweep import SweepFailedError, run_sweep
 from surrogate.sweep_arguments import read_arguments, sweep_parser
 
@@ -19,6 +20,8 @@ def _run(argv: Sequence[str] | None) -> int:
         print(json.dumps(asdict(estimate)) if asked.as_json else estimate.in_words())
         return 0
     try:
+        if asked.rungs:
+            return run_ladder(asked.rungs, workers=asked.workers, as_json=asked.as_json)
         summary = run_sweep(asked.settings, progress=True, workers=asked.workers)
     except SweepFailedError as error:
         print(f"error: {error}", file=sys.stderr)

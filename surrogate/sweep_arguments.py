@@ -9,6 +9,7 @@ from typing import Any
 from models_of_scaling.command_line import OneLineParser
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
+from surrogate.ladder_sweep import rung_settings
 from surrogate.protocol_flags import add_run_arguments, pop_run_choice
 from surrogate.run_sweep import MakeWorkers, SweepSettings
 from surrogate.rungs import add_workload_arguments, pop_workload
@@ -25,6 +26,13 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
     """
     parser = OneLineParser(prog="python -m surrogate.sweep", description=description)
     add_workload_arguments(parser)
+    parser.add_argument(
+        "--ladder",
+        action="append",
+        default=[],
+        metavar="NAME=A,B,C",
+        help="sweep a parameter's values, such as subset=64,128; given twice, they are crossed",
+    )
     parser.add_argument("--out", required=True, type=Path, help="trials go to OUT/trials/*.parquet")
     parser.add_argument("--batch-sizes", help="such as 1,8,64,512")
     parser.add_argument("--target", help="such as 'validation_loss<=0.2'")
@@ -56,12 +64,14 @@ class SweepArguments:
 
     Attributes:
         settings: of the sweep.
+        rungs: the sweeps of a ladder, in its place; none where no ladder is asked for.
         workers: what makes its workers; None for processes of this machine.
         as_json: whether to print JSON.
         dry_run: whether only to say what it would cost.
     """
 
     settings: SweepSettings
+    rungs: tuple[SweepSettings, ...]
     workers: MakeWorkers | None
     as_json: bool
     dry_run: bool
@@ -87,9 +97,18 @@ def read_arguments(parsed: argparse.Namespace) -> SweepArguments:
     arguments["target"] = None if target is None else Target.parse(target)
     arguments["batch_sizes"] = () if sizes is None else _batch_sizes(sizes)
     arguments["gpus"] = () if gpus is None else _gpus(gpus)
+    ladder = arguments.pop("ladder")
+    if ladder and dry_run:
+        raise InputError("--dry-run is for one sweep; give a rung instead of --ladder")
     settings = SweepSettings(**arguments)
     workers = _workers(settings, executor, scheduler, given)
-    return SweepArguments(settings=settings, workers=workers, as_json=as_json, dry_run=dry_run)
+    return SweepArguments(
+        settings=settings,
+        rungs=rung_settings(settings, ladder) if ladder else (),
+        workers=workers,
+        as_json=as_json,
+        dry_run=dry_run,
+    )
 
 
 def _batch_sizes(text: str) -> tuple[int, ...]:
