@@ -40,7 +40,7 @@ _NODES = 12  # an octave: merged risks are wrong by less than 1e-6, which moves 
 _FINEST = 2e-4  # the last grid's spacing, in logarithms
 _MOST_GRIDS = 60  # where the best lies far outside the first grid
 _GRID_POINTS = {1: 9, 2: 6, 3: 5}  # along each axis, by their number
-_MOST_ELEMENTS = 50_000  # configurations times modes that are worked on at once: cache
+_MOST_ELEMENTS = 20_000  # configurations times modes that are worked on at once: cache
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,7 +157,7 @@ def test_a_sweep_of_the_simulator_finds_nearly_the_fewest_steps_of_each_method(
     optimizer, tmp_path, capsys
 ):
     # Averaging has its best at the edge of stability at large batches: a needle for 48 trials.
-    name, sizes = "noisy_quadratic_modes200", (64 if optimizer == "averaged" else 4096,)
+    name, sizes = "noisy_quadratic_modes200", (16 if optimizer == "averaged" else 4096,)
     plan = SweepSettings(
         workload=name, optimizer=optimizer, out=tmp_path, batch_sizes=sizes, trials=48
     ).plan
