@@ -108,9 +108,7 @@ class Cell:
             )
         if self.share is not None:
             return _run_share(self, self.share, stopping, report)
-        return run_cell(
-            self.plan, self.batch_size, self.folder, stopping=stopping, report=report
-        )
+        return run_cell(self.plan, self.batch_size, self.folder, stopping=stopping, report=report)
 
 
 def run_cell(

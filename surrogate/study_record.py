@@ -1,4 +1,4 @@
-"""What each study of a folder was asked for, in `studies/STUDY.json`: status needs no flags then."""
+"""What each study of a folder was asked for, in `studies/STUDY.json`: for status, without flags."""
 
 import json
 from dataclasses import dataclass
