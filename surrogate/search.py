@@ -187,5 +187,6 @@ def best_trial(trials: Sequence[Trial], target: Target) -> Trial | None:
 
 
 def _fewest_steps(trials: Sequence[Trial]) -> int | None:
-    steps = [t.steps for t in trials if t.status == "reached" and t.phase == "search"]
+    # Shortlisted ones too: where the rest is cut must not depend on which of them ran before a kill.
+    steps = [t.steps for t in trials if t.status == "reached" and t.phase != "repeat"]
     return min(steps, default=None)

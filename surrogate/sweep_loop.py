@@ -80,8 +80,8 @@ class SweepLoop:
             self._keep_busy()
         except self._workers.kind.losses as error:
             raise SweepFailedError(
-                f"the {self._name}s' scheduler is gone; what was finished is kept: the same command "
-                "goes on"
+                f"the {self._name}s' scheduler is gone; what was finished is kept: the same "
+                "command goes on"
             ) from error
         except ImportError as error:
             raise SweepFailedError(

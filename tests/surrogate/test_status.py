@@ -61,9 +61,12 @@ def test_what_is_missing_of_a_stage_and_who_works_on_it_is_said(finished, tmp_pa
         assert [line.endswith("<- runs now") for line in lines[2:]] == [False, True]
 
 
-def test_every_study_of_a_folder_is_listed(finished, capsys):
-    settings = SweepSettings(out=finished, **SIMULATED | {"batch_sizes": (65536,)}, trials=4)
-    run_sweep(settings, progress=False)
+def test_other_settings_in_a_folder_are_noted_and_every_study_is_listed(finished, capsys):
+    flags = ["--workload", "noisy_quadratic", "--batch-sizes", "65536", "--trials", "4"]
+    assert sweep([*flags, "--out", str(finished), "--workers", "1"]) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(f"note: {finished} also holds noisy_quadratic-momentum-")
+    assert first.endswith("(to validation_loss<=0.01, 9 trials a batch size)")
     assert [len(each["batch_sizes"]) for each in status(finished, capsys)].count(1) == 1
     assert len(status(finished, capsys)) == 2
 
