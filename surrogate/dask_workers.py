@@ -10,22 +10,19 @@ from collections.abc import Generator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from models_of_scaling.errors import InputError
-from surrogate.executors import Workers, folder_workers
+from surrogate.executors import WorkerKind, Workers, folder_workers
 from surrogate.protocol import Plan
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 _CONNECT_SECONDS = 5
 _COUNT_SECONDS = 5.0
 
 
-def _connected(scheduler: str) -> "Client":
+def _connected(scheduler: str) -> Any:
     try:
-        from distributed import Client
+        import distributed
     except ImportError as error:
         raise InputError(
             "--executor dask needs Dask: pip install 'batch-size-limit[cluster]'"
@@ -33,10 +30,12 @@ def _connected(scheduler: str) -> "Client":
     # What it logs when a scheduler goes is a page of traceback; the sweep says it in one line.
     for name in ("distributed.client", "distributed.core", "distributed.comm"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Its methods carry no types.
+    client: Any = distributed.Client
     try:
         if Path(scheduler).is_file():
-            return Client(scheduler_file=scheduler, timeout=_CONNECT_SECONDS)
-        return Client(scheduler, timeout=_CONNECT_SECONDS)
+            return client(scheduler_file=scheduler, timeout=_CONNECT_SECONDS)
+        return client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise InputError(f"--scheduler {scheduler}: no Dask scheduler answers: {error}") from error
 
@@ -55,7 +54,7 @@ def dask_workers(scheduler: str, plan: Plan, folder: Path) -> Generator[Workers,
         scheduler answers.
     """
     client = _connected(scheduler)
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     counted, asked = 0, -float("inf")
 
@@ -78,9 +77,11 @@ def dask_workers(scheduler: str, plan: Plan, folder: Path) -> Generator[Workers,
             plan,
             folder,
             count=count,
-            name="Dask worker",
-            deaths=(KilledWorker,),
-            losses=(CancelledError, CommClosedError),
+            kind=WorkerKind(
+                name="Dask worker",
+                deaths=(KilledWorker,),
+                losses=(CancelledError, CommClosedError),
+            ),
         )
     finally:
         executor.shutdown(wait=False)

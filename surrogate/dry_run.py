@@ -2,9 +2,9 @@
 
 A few seconds of a real search at two or three batch sizes give the time of a step and of an
 evaluation for a population; times at other batch sizes are interpolated in logarithms. How many
-steps a run takes is not known before a sweep: it is guessed from the workload's budget, which tuned
-runs of the built-in workloads meet at a tenth to a quarter. So the range is wide on purpose, and the
-answer is an estimate. Where trials are there, their fewest steps replace the guess.
+steps a run takes is not known before a sweep: it is guessed from the workload's budget, of which
+tuned runs of digits take a tenth. So the range is wide on purpose, and the answer is an estimate.
+Where trials are there, their fewest steps replace the guess.
 """
 
 import math
@@ -166,7 +166,7 @@ def _wall_time(seconds: Sequence[float], workers: int) -> float:
     """
     if not seconds:
         return 0.0
-    return _START_SECONDS + max(sum(seconds) / workers, max(seconds))
+    return _START_SECONDS + max(sum(seconds) / workers, *seconds)
 
 
 def _stages(plan: Plan, num_done: int) -> list[tuple[str, int]]:

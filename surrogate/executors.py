@@ -8,7 +8,7 @@ stop, and what they finished is read there. Processes of this machine have quick
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,17 +28,31 @@ class SweepFailedError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerKind:
+    """What a sweep must know of an executor's workers.
+
+    Attributes:
+        name: of a worker, for messages.
+        deaths: errors that say that a worker died: its cell is run again.
+        losses: errors that say that the executor itself is gone.
+        whole_batch_sizes: a task is all stages of a batch size, not one: for queues in which every
+            task waits.
+    """
+
+    name: str = "worker"
+    deaths: tuple[type[BaseException], ...] = (BrokenExecutor,)
+    losses: tuple[type[BaseException], ...] = (CancelledError,)
+    whole_batch_sizes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Workers:
     """An executor and how to talk with what it runs.
 
     Attributes:
         executor: runs the cells.
         count: tells how many cells it runs at once, now.
-        name: of a worker, for messages.
-        deaths: errors that say that a worker died: its cell is run again.
-        losses: errors that say that the executor itself is gone.
-        whole_batch_sizes: a task is all stages of a batch size, not one: for queues in which every
-            task waits.
+        kind: what to know of them.
         run: what is submitted, a function of a cell and `line`.
         line: goes with each cell.
         read_news: returns what cells said since the last call.
@@ -47,10 +61,7 @@ class Workers:
 
     executor: Executor
     count: Callable[[], int]
-    name: str = "worker"
-    deaths: tuple[type[BaseException], ...] = (BrokenExecutor,)
-    losses: tuple[type[BaseException], ...] = (CancelledError,)
-    whole_batch_sizes: bool = False
+    kind: WorkerKind
     run: Callable[..., bool]
     line: object = None
     read_news: Callable[[], list[CellNews]]
@@ -156,10 +167,7 @@ def folder_workers(
     folder: Path,
     *,
     count: Callable[[], int],
-    name: str = "worker",
-    deaths: Sequence[type[BaseException]] = (BrokenExecutor,),
-    losses: Sequence[type[BaseException]] = (CancelledError,),
-    whole_batch_sizes: bool = False,
+    kind: WorkerKind | None = None,
 ) -> Workers:
     """Return workers that share only the folder with the sweep.
 
@@ -168,14 +176,12 @@ def folder_workers(
         plan: the study.
         folder: of the sweep.
         count: tells how many cells it runs at once, now.
-        name: of a worker, for messages.
-        deaths: see `Workers`.
-        losses: see `Workers`.
-        whole_batch_sizes: see `Workers`.
+        kind: what to know of its workers; None for any executor's.
 
     Returns:
         The workers; whoever made the executor shuts it down.
     """
+    kind = kind or WorkerKind()
     # A name of its own for each call: what a call left behind never stops the next one.
     stop_file = folder / "locks" / f"{plan.study}.{secrets.token_hex(4)}.stop"
     _forget_old_stop_files(folder)
@@ -195,12 +201,9 @@ def folder_workers(
     return Workers(
         executor=executor,
         count=count,
-        name=name,
-        deaths=tuple(deaths),
-        losses=tuple(losses),
-        whole_batch_sizes=whole_batch_sizes,
+        kind=kind,
         run=run_far_away,
-        line=FolderLine(stop_file=stop_file, whole_batch_size=whole_batch_sizes),
+        line=FolderLine(stop_file=stop_file, whole_batch_size=kind.whole_batch_sizes),
         read_news=FolderNews(folder=folder, plan=plan).read,
         end=end,
     )

@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from surrogate.cells import Cell, CellNews
-from surrogate.executors import Workers
+from surrogate.executors import WorkerKind, Workers
 
 # Sent to a whole process group by a terminal or a scheduler; the parent handles them.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -190,7 +190,7 @@ def local_processes(count: int, *, gpus: Sequence[str] = ()) -> Generator[Worker
         yield Workers(
             executor=executor,
             count=lambda: count,
-            name="worker process",
+            kind=WorkerKind(name="worker process"),
             run=_run_beside,
             read_news=executor.read_news,
             end=end,

@@ -1,4 +1,4 @@
-"""What each study of a folder was asked for, in `studies/STUDY.json`: status needs no flags then."""
+"""What each study of a folder was asked for, in `studies/STUDY.json`: for status, without flags."""
 
 import json
 from dataclasses import dataclass
@@ -95,3 +95,23 @@ def read_study_records(folder: Path) -> dict[str, StudyRecord]:
     """Return the records of a sweep's folder, by study."""
     records = (read_study_record(path) for path in sorted((folder / "studies").glob("*.json")))
     return {record.study: record for record in records}
+
+
+def other_studies_in_words(settings: "SweepSettings") -> str | None:
+    """Return a note where a folder holds the same workload and optimizer otherwise searched.
+
+    Args:
+        settings: of the sweep that begins.
+
+    Returns:
+        One line, or None: other settings are easily given by mistake, and make another study.
+    """
+    plan = settings.plan
+    others = [
+        f"{record.study} (to {record.target}, {record.planned_trials} trials a batch size)"
+        for record in read_study_records(settings.out).values()
+        if record.study != plan.study
+        and (record.settings["workload"], record.settings["optimizer"])
+        == (plan.workload, plan.optimizer)
+    ]
+    return f"note: {settings.out} also holds {', '.join(others)}" if others else None

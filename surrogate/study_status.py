@@ -87,9 +87,8 @@ def read_status(folder: Path) -> list[StudyStatus]:
     records = read_study_records(folder)
     files = list(trials_folder(folder).glob("*.parquet"))
     if not files and not records:
-        raise InputError(
-            f"{folder}: holds no trials of a sweep ({trials_folder(folder)}/*.parquet)"
-        )
+        wanted = trials_folder(folder) / "*.parquet"
+        raise InputError(f"{folder}: holds no trials of a sweep ({wanted})")
     found = _trials_by_study(folder)
     return [
         _study_status(folder, study, found.get(study, []), records.get(study))

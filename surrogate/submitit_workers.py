@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models_of_scaling.errors import InputError
-from surrogate.executors import Workers, folder_workers
+from surrogate.executors import WorkerKind, Workers, folder_workers
 from surrogate.protocol import Plan
 
 _POLL_SECONDS = 0.5  # submitit itself asks SLURM less often
@@ -195,9 +195,7 @@ def submitit_workers(
             plan,
             folder,
             count=lambda: count,
-            name="job",
-            deaths=(UncompletedJobError,),
-            whole_batch_sizes=True,
+            kind=WorkerKind(name="job", deaths=(UncompletedJobError,), whole_batch_sizes=True),
         )
     finally:
         executor.shutdown()

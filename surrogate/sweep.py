@@ -8,6 +8,7 @@ from dataclasses import asdict
 from models_of_scaling.command_line import run_command
 from surrogate.ladder_sweep import run_ladder
 from surrogate.run_sweep import SweepFailedError, run_sweep
+from surrogate.study_record import other_studies_in_words
 from surrogate.sweep_arguments import read_arguments, sweep_parser
 
 
@@ -19,6 +20,8 @@ def _run(argv: Sequence[str] | None) -> int:
         estimate = estimate_sweep(asked.settings)
         print(json.dumps(asdict(estimate)) if asked.as_json else estimate.in_words())
         return 0
+    if note := other_studies_in_words(asked.settings):
+        print(note, file=sys.stderr)
     try:
         if asked.rungs:
             return run_ladder(asked.rungs, workers=asked.workers, as_json=asked.as_json)

@@ -136,7 +136,7 @@ def _workers(
         raise InputError("--submitit belongs to --executor submitit")
     if settings.gpus and executor != "processes":
         raise InputError(f"--gpus is for processes of this machine, not --executor {executor}")
-    if executor == "dask":
+    if scheduler is not None:
         from surrogate.dask_workers import dask_workers
 
         return partial(dask_workers, scheduler)

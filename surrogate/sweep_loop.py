@@ -64,6 +64,7 @@ class SweepLoop:
             bar: told how it goes.
         """
         self._plan, self._folder, self._workers, self._bar = plan, folder, workers, bar
+        self._name = workers.kind.name
         self._waiting = sorted(sizes)
         self._running: dict[Future[bool], Cell] = {}
         self._splits: dict[int, _SplitStage] = {}
@@ -76,21 +77,15 @@ class SweepLoop:
             SweepFailedError: where workers die again and again, or the folder can't be written.
         """
         try:
-            while self._waiting or self._running:
-                self._start_cells()
-                done, _ = wait(self._running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                self._bar.hear(self._workers.read_news())
-                for future in done:
-                    self._finish(future)
-            self._bar.hear(self._workers.read_news())
-        except self._workers.losses as error:
+            self._keep_busy()
+        except self._workers.kind.losses as error:
             raise SweepFailedError(
-                f"the {self._workers.name}s' scheduler is gone; what was finished is kept: the same "
+                f"the {self._name}s' scheduler is gone; what was finished is kept: the same "
                 "command goes on"
             ) from error
         except ImportError as error:
             raise SweepFailedError(
-                f"a {self._workers.name} lacks what this process has: {error}"
+                f"a {self._name} lacks what this process has: {error}"
             ) from error
         except OSError as error:
             where = error.filename or self._folder
@@ -100,15 +95,24 @@ class SweepLoop:
             for each in self._splits.values():
                 each.lock.close()
 
+    def _keep_busy(self) -> None:
+        while self._waiting or self._running:
+            self._start_cells()
+            done, _ = wait(self._running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            self._bar.hear(self._workers.read_news())
+            for future in done:
+                self._finish(future)
+        self._bar.hear(self._workers.read_news())
+
     def _start_cells(self) -> None:
         while self._waiting:
             idle = self._workers.count() - len(self._running)
-            if idle < 1 and not self._workers.whole_batch_sizes:
+            if idle < 1 and not self._workers.kind.whole_batch_sizes:
                 return
             shares = math.ceil(idle / len(self._waiting))
             size = self._waiting.pop(0)
             self._bar.begin(size)
-            if self._workers.whole_batch_sizes or not self._start_split(size, shares):
+            if self._workers.kind.whole_batch_sizes or not self._start_split(size, shares):
                 self._submit(Cell(plan=self._plan, batch_size=size, folder=self._folder))
 
     def _submit(self, cell: Cell) -> None:
@@ -144,7 +148,7 @@ class SweepLoop:
         size = cell.batch_size
         try:
             complete = future.result()
-        except self._workers.deaths as error:
+        except self._workers.kind.deaths as error:
             self._note_death(size, error)
             if cell.share is not None:
                 self._submit(cell)
@@ -175,10 +179,9 @@ class SweepLoop:
         self._deaths[size] += 1
         if self._deaths[size] >= _MAX_DEATHS:
             raise SweepFailedError(
-                f"a {self._workers.name} died (out of memory, or killed) at batch size {size}, "
+                f"a {self._name} died (out of memory, or killed) at batch size {size}, "
                 f"{_MAX_DEATHS} times; what was finished is kept: the same command goes on"
             ) from error
         self._bar.warn(
-            f"a {self._workers.name} died at batch size {size}; what it had not finished is run "
-            "again"
+            f"a {self._name} died at batch size {size}; what it had not finished is run again"
         )

@@ -65,7 +65,6 @@ class Workload:
     zoom_widths: tuple[float, ...] = (0.3,)
     search_effort: int = 1
     deterministic: bool = False
-    max_validation_examples: int | None = None
     evaluated_on: Literal["validation", "test"] = "validation"
     max_validation_examples: int | None = None
     load: "Callable[[], ImageArrays] | None" = None

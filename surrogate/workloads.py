@@ -104,5 +104,5 @@ def get_workload(name: str) -> Workload:
     from surrogate.user_workload import is_class_path, user_workload
 
     if is_class_path(name):
-        return user_workload(name, _NETWORK_SPACES)
+        return user_workload(name, NETWORK_SPACES)
     return rung_of_name(WORKLOADS, name)

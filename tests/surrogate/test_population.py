@@ -11,7 +11,7 @@ from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from models_of_scaling.targets import Target
-from surrogate.evaluation_grid import next_evaluation
+from surrogate.evaluation_grid import last_evaluation, next_evaluation
 from surrogate.member_step import Task
 from surrogate.members import Member, StopRule
 from surrogate.population import Population
@@ -152,14 +152,14 @@ def test_members_leave_when_they_reach_diverge_or_run_out_of_steps():
     assert all(curve.wall_time_s > 0 for curve in (reached, diverged, slow))
 
 
-def test_members_slower_than_a_multiple_of_the_fastest_are_stopped_at_that_step():
+def test_members_slower_than_a_multiple_of_the_fastest_are_stopped_at_the_last_evaluation_before():
     target = Target.parse("train_loss<=0.5")
     members = [Member(seed=0, numbers={"learning_rate": lr, "momentum": 0.8}) for lr in (0.3, 1e-4)]
     found = results(
         members, stop_rule=StopRule(target=target, max_steps=10_000, slowest_factor=3.0)
     )
     assert found[1].status == "not_reached"
-    assert found[1].curve.steps[-1] == 3 * found[0].curve.steps[-1]
+    assert found[1].curve.steps[-1] == last_evaluation(3 * found[0].curve.steps[-1])
     known = StopRule(target=target, max_steps=10_000, slowest_factor=3.0, fewest_steps=4)
     assert results(members[1:], stop_rule=known)[0].curve.steps[-1] == 12
 

@@ -10,9 +10,9 @@ from surrogate.cells import CellNews
 from surrogate.progress import SweepProgress
 
 NEWS = [
-    CellNews(batch_size=8, stage="wide", num_running=4),
-    CellNews(batch_size=8, stage="wide", statuses={"reached": 2, "diverged": 1}, num_running=1),
-    CellNews(batch_size=64, stage="widen-1", num_running=2),
+    CellNews(batch_size=8, stage="wide"),
+    CellNews(batch_size=8, stage="wide", statuses={"reached": 2, "diverged": 1}, fewest_steps=1234),
+    CellNews(batch_size=64, stage="widen-1"),
 ]
 
 
@@ -21,30 +21,40 @@ class Terminal(io.StringIO):
         return True
 
 
-def show(stream):
-    with SweepProgress(title="digits", total=10, shown=True, stream=stream) as bar:
+def show(stream, shown=True):
+    with SweepProgress(
+        title="digits",
+        planned={8: 7, 64: 5, 512: 5},
+        found={8: 0, 64: 2, 512: 0},
+        widening_trials=2,
+        shown=shown,
+        stream=stream,
+    ) as bar:
+        bar.begin(8)
+        bar.begin(64)
         bar.hear(NEWS)
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
 
 
-def test_a_terminal_of_80_columns_shows_counts_time_left_and_what_runs(monkeypatch):
+def test_a_terminal_of_80_columns_shows_a_line_per_batch_size_and_the_time_left(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    last = show(Terminal()).rstrip().splitlines()[-2:]
+    last = show(Terminal()).rstrip().splitlines()[-5:]
+    assert last[0].split("  ")[0] == "batch size"
+    assert last[1].split() == ["8", "3/7", "2", "0", "1", "1,234", "wide"]
     # The widening's two runs were not known before.
-    assert "3/12" in last[0]
-    assert "time left" in last[0]
-    assert last[1] == "2 reached, 0 not reached, 1 diverged; running B=8 wide, B=64 widen-1"
+    assert last[2].split() == ["64", "2/7", "0", "0", "0", "widen-1"]
+    assert last[3].split() == ["512", "0/5", "0", "0", "0", "waits"]
+    assert "3/17" in last[4]
+    assert "time left" in last[4]
 
 
 def test_elsewhere_a_plain_line_says_the_same(monkeypatch):
     monkeypatch.setattr(progress, "_PLAIN_SECONDS", 0.0)
     text = show(io.StringIO())
-    assert text.startswith("digits: 3/12 runs, 2 reached, 0 not reached, 1 diverged; running B=8")
+    assert text.startswith("digits: 3/17 runs, 2 reached, 0 not reached, 1 diverged; running B=8 w")
     assert text.rstrip().endswith("s left")
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
 def test_nothing_is_shown_unless_asked(stream):
-    with SweepProgress(title="digits", total=10, shown=False, stream=stream) as bar:
-        bar.hear(NEWS)
-    assert stream.getvalue() == ""
+    assert show(stream, shown=False) == ""
