@@ -9,7 +9,6 @@ size, so that a replay sees others of them first. The full grid is the default s
 batch sizes, trials and repeats; the active design may spend a share of what that cost.
 """
 
-import argparse
 import math
 import statistics
 import sys
@@ -20,21 +19,29 @@ from pathlib import Path
 import numpy as np
 
 from models_of_scaling.command_line import OneLineParser, run_command
+from models_of_scaling.errors import InputError
 from models_of_scaling.intervals import Interval
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
-from models_of_scaling.wording import number_in_words
+from models_of_scaling.wording import interval_in_words
 from surrogate.design import Effort, Menu
 from surrogate.design_cells import charged_examples
 from surrogate.design_plan import ActivePlan, active_plan
-from surrogate.design_question import Question
-from surrogate.design_run import asked_trials, measurements_of, run_design
-from surrogate.protocol import Plan
+from surrogate.design_question import QUESTIONS, Question
+from surrogate.design_run import (
+    TrialLedger,
+    asked_trials,
+    first_effort,
+    measurements_of,
+    run_design,
+)
+from surrogate.protocol import Plan, Protocol
 from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
-from surrogate.workloads import get_workload
 
 Records = Mapping[int, Sequence[Trial]]  # trials by batch size
+# Trials of the sweep of seed s have seeds from s times this on.
+_SEEDS_PER_SWEEP = Protocol(seed=1).search_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +53,6 @@ class Comparison:
         full: interval of the full grid.
         active: interval of the active design when it stopped.
         cost_share: what the active design cost over what the full grid cost.
-        share_when_as_narrow: the same when its interval first was as narrow as the full grid's;
-            inf where it never was.
         batch_sizes: that the design measured.
         effort: that it ended with.
     """
@@ -56,7 +61,6 @@ class Comparison:
     full: Interval
     active: Interval
     cost_share: float
-    share_when_as_narrow: float
     batch_sizes: tuple[int, ...]
     effort: Effort
 
@@ -80,7 +84,7 @@ def compare(
     share: float,
     choice: FitChoice,
 ) -> Comparison:
-    """Run an active design on at most a share of what the full grid cost.
+    """Run an active design until its interval is as narrow as the full grid's.
 
     Args:
         full: the full sweep and its trials.
@@ -88,7 +92,7 @@ def compare(
             simulator, whose trials are computed when they are asked for.
         question: whose interval both give.
         most: effort that the design may reach.
-        share: of the full grid's examples that the design may spend.
+        share: of the full grid's examples that the design may spend at most.
         choice: how laws are fitted, the same for both.
 
     Returns:
@@ -101,13 +105,13 @@ def compare(
     full_cost = sum(sum(charged_examples(full_plan, each).values()) for each in paid.values())
     path = Path(full_plan.study)
     full_interval = question.interval(fit_laws(measurements_of(paid, path=path), choice))
-    workload = get_workload(full_plan.workload)
     sizes = tuple(sorted(paid))
     menu = Menu(
         batch_sizes=sizes,
-        max_steps=tuple(workload.max_steps(size) for size in sizes),
+        max_steps=tuple(full_plan.budget.steps(size) for size in sizes),
         most=most,
         budget_examples=share * full_cost,
+        precision=math.exp(log_width(full_interval)) if full_interval.is_bounded else 1.0,
     )
     plan, recorded = active
     computed: dict[int, list[Trial]] = {}
@@ -119,19 +123,15 @@ def compare(
             computed[size] = compute_trials(asked, size, computed.get(size, []))
         return computed
 
-    matched = math.inf
-    for state in run_design(plan, question, menu, run_trials, choice):
-        decision = state.decision
-        if matched == math.inf and log_width(decision.interval) <= log_width(full_interval):
-            matched = decision.spent / full_cost
+    ledger = TrialLedger(plan, run_trials)
+    *_, last = run_design(ledger.measure, first_effort(plan), question, menu, choice)
     return Comparison(
         seed=full_plan.protocol.seed,
         full=full_interval,
-        active=decision.interval,
-        cost_share=decision.spent / full_cost,
-        share_when_as_narrow=matched,
-        batch_sizes=tuple(sorted(state.trials)),
-        effort=state.effort,
+        active=last.decision.interval,
+        cost_share=last.decision.spent / full_cost,
+        batch_sizes=last.batch_sizes,
+        effort=last.effort,
     )
 
 
@@ -204,26 +204,30 @@ def recorded_comparisons(
     Yields:
         The sweep and the order drawn, and the comparison.
     """
-    by_study: dict[str, dict[int, list[Trial]]] = {}
+    by_sweep: dict[tuple[int, bool], dict[int, list[Trial]]] = {}
     for trial in table_to_trials(read_trials(records)):
-        by_study.setdefault(trial.study, {}).setdefault(trial.batch_size, []).append(trial)
-    for seed in range(1000):
+        key = (trial.seed // _SEEDS_PER_SWEEP, "-active-" in trial.study)
+        by_sweep.setdefault(key, {}).setdefault(trial.batch_size, []).append(trial)
+    for seed in sorted({seed for seed, is_active in by_sweep if is_active}):
         plan = _full_plan(workload, seed)
         active = active_plan(plan)
-        if plan.study not in by_study or active.study not in by_study:
-            continue
         for number in range(replays):
             full, mine = (
                 {
                     size: with_repeats_reordered(each, np.random.default_rng([number, size]))
-                    for size, each in by_study[study].items()
+                    for size, each in _renamed(by_sweep[seed, named is active], named).items()
                 }
-                for study in (plan.study, active.study)
+                for named in (plan, active)
             )
             yield f"sweep {seed}, order {number}", compare(
                 (plan, full), (active, mine), question,
                 most=recorded_effort(active, mine), share=share, choice=choice,
             )  # fmt: skip
+
+
+def _renamed(trials: Records, plan: Plan) -> dict[int, list[Trial]]:
+    """Return trials under a plan's name: another release may name the same study otherwise."""
+    return {size: [replace(each, study=plan.study) for each in of] for size, of in trials.items()}
 
 
 def recorded_effort(plan: ActivePlan, records: Records) -> Effort:
@@ -269,3 +273,64 @@ def with_repeats_reordered(trials: Sequence[Trial], rng: np.random.Generator) ->
 
 def _full_plan(workload: str, seed: int) -> Plan:
     return SweepSettings(workload=workload, out=Path(), seed=seed).plan
+
+
+def summary_in_words(comparisons: Sequence[Comparison]) -> str:
+    """Return the medians over replays, and how often the interval was as narrow within the share.
+
+    Args:
+        comparisons: at least one.
+    """
+    ratios = [each.width_ratio for each in comparisons]
+    shares = [each.cost_share for each in comparisons]
+    return (
+        f"{len(comparisons)} replays: median log width {statistics.median(ratios):.2f} of the full "
+        f"grid's at a median {100 * statistics.median(shares):.0f} % of its cost; as narrow in "
+        f"{sum(ratio <= 1 for ratio in ratios)}"
+    )
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = OneLineParser(prog="python -m surrogate.design_replay", description=__doc__)
+    parser.add_argument("workload", help="noisy_quadratic_modes300, or the records' workload")
+    parser.add_argument("--ask", default="critical_batch_size", help=QUESTIONS)
+    parser.add_argument("--seeds", type=int, default=24, help="of the simulator")
+    parser.add_argument("--records", type=Path, help="folder of recorded trials")
+    parser.add_argument("--replays", type=int, default=8, help="of each recorded sweep")
+    parser.add_argument("--share", type=float, default=0.3, help="of the full grid's cost, at most")
+    asked = parser.parse_args(argv)
+    question, choice = Question.parse(asked.ask), FitChoice(replicates=200)
+    pairs = (
+        simulated_comparisons(
+            asked.workload, range(asked.seeds), question, share=asked.share, choice=choice
+        )
+        if asked.records is None
+        else recorded_comparisons(
+            asked.workload, asked.records, question,
+            replays=asked.replays, share=asked.share, choice=choice,
+        )
+    )  # fmt: skip
+    found = []
+    for name, each in pairs:
+        found.append(each)
+        sizes = ",".join(map(str, each.batch_sizes))
+        print(
+            f"{name}: full grid {interval_in_words(each.full)}; active "
+            f"{interval_in_words(each.active)}, log width {each.width_ratio:.2f} of the full "
+            f"grid's at {100 * each.cost_share:.1f} % of its cost; {each.effort.trials} trials and "
+            f"{each.effort.repeats} repeats at {sizes}",
+            flush=True,
+        )
+    if not found:
+        raise InputError(f"--records {asked.records}: no sweep with its active study")
+    print(summary_in_words(found))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see `--help`."""
+    return run_command(lambda: _run(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

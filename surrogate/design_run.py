@@ -22,6 +22,8 @@ from surrogate.search import next_stage
 
 # Given a study with its effort and batch sizes, run what is missing and return all their trials.
 RunTrials = Callable[[ActivePlan, Sequence[int]], Mapping[int, Sequence[Trial]]]
+# Given an effort and the batch sizes that lack it, return the rows and cells of all measured ones.
+Measure = Callable[[Effort, Sequence[int]], tuple[Measurements, Sequence[Cell]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,50 +33,87 @@ class DesignState:
     Attributes:
         decision: what it does next.
         effort: of every batch size measured.
-        trials: by batch size, those that it asked for.
+        cells: the batch sizes measured.
     """
 
     decision: Decision
     effort: Effort
-    trials: Mapping[int, Sequence[Trial]]
+    cells: Sequence[Cell]
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The batch sizes measured."""
+        return tuple(cell.batch_size for cell in self.cells)
 
 
 def run_design(
-    plan: ActivePlan,
-    question: Question,
-    menu: Menu,
-    run_trials: RunTrials,
-    choice: FitChoice,
+    measure: Measure, effort: Effort, question: Question, menu: Menu, choice: FitChoice
 ) -> Iterator[DesignState]:
     """Measure and decide until the design stops.
 
     Args:
-        plan: the study, with the effort to start with.
+        measure: runs what is missing and says what was found.
+        effort: to start with.
         question: whose interval is to be narrowed.
         menu: what may be done.
-        run_trials: runs what is missing.
         choice: how the laws are fitted between two decisions.
 
     Yields:
         The state after each decision, the last one without an action.
     """
-    effort = Effort(trials=plan.protocol.trials, repeats=plan.protocol.repeats)
-    wanted = list(first_batch_sizes(menu.batch_sizes))
-    trials: dict[int, list[Trial]] = {}
+    wanted: Sequence[int] = first_batch_sizes(menu.batch_sizes)
     while True:
-        plan = plan.with_effort(trials=effort.trials, repeats=effort.repeats)
-        known = run_trials(plan, wanted)
-        for size in wanted:
-            trials[size] = asked_trials(plan, size, known[size], trials.get(size, []))
-        measured = measurements_of(trials, path=Path(plan.study))
-        cells = cells_of(plan, trials, measured)
+        measured, cells = measure(effort, wanted)
         decision = decide(fit_laws(measured, choice), cells, effort, question, menu)
-        yield DesignState(decision=decision, effort=effort, trials=trials)
+        state = DesignState(decision=decision, effort=effort, cells=cells)
+        yield state
         if decision.action is None:
             return
-        effort = decision.action.effort
-        size_to_visit = decision.action.batch_size
-        wanted = sorted(trials) if size_to_visit is None else [size_to_visit]
+        effort, size = decision.action.effort, decision.action.batch_size
+        wanted = state.batch_sizes if size is None else [size]
+
+
+def first_effort(plan: ActivePlan) -> Effort:
+    """Return the effort that a study starts with."""
+    return Effort(trials=plan.protocol.trials, repeats=plan.protocol.repeats)
+
+
+class TrialLedger:
+    """Measures by trials, and keeps those that the design asked for.
+
+    Attributes:
+        trials: by batch size, in the order asked; with those of smaller efforts, which were paid.
+    """
+
+    def __init__(self, plan: ActivePlan, run_trials: RunTrials) -> None:
+        """Start with none.
+
+        Args:
+            plan: the study.
+            run_trials: runs what is missing.
+        """
+        self._plan, self._run_trials = plan, run_trials
+        self.trials: dict[int, list[Trial]] = {}
+
+    def measure(
+        self, effort: Effort, batch_sizes: Sequence[int]
+    ) -> tuple[Measurements, Sequence[Cell]]:
+        """Bring batch sizes to an effort, and reduce all that were measured.
+
+        Args:
+            effort: search trials and repeats.
+            batch_sizes: that lack it.
+
+        Returns:
+            The rows of the fit, and a cell of each batch size.
+        """
+        plan = self._plan.with_effort(trials=effort.trials, repeats=effort.repeats)
+        known = self._run_trials(plan, batch_sizes)
+        for size in batch_sizes:
+            before = self.trials.get(size, [])
+            self.trials[size] = asked_trials(plan, size, known[size], before)
+        measured = measurements_of(self.trials, path=Path(plan.study))
+        return measured, cells_of(plan, self.trials, measured)
 
 
 def asked_trials(

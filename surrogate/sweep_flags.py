@@ -7,6 +7,7 @@ from typing import Any
 from models_of_scaling.command_line import OneLineParser
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
+from surrogate.active_sweep import add_design_arguments
 from surrogate.protocol_flags import add_run_arguments, pop_run_choice
 from surrogate.run_sweep import SweepSettings
 from surrogate.rungs import add_workload_arguments, pop_workload
@@ -27,6 +28,7 @@ def sweep_parser(description: str | None) -> argparse.ArgumentParser:
     add("--trials", type=int, help="searched at each batch size (64; quick: 32)")
     add("--repeats", type=int, help="fresh seeds of the best (5; quick: 2)")
     add_run_arguments(parser)
+    add_design_arguments(parser)
     add("--seed", type=int, default=0, help="of the whole sweep")
     add("--workers", type=int, default=0, help="processes (default: all cores)")
     add("--quick", action="store_true", help="fewer batch sizes and trials")
