@@ -50,7 +50,7 @@ class Axis:
         """
         more = max(0.0, math.log(self.low / lowest)) / self.spacing if lowest < self.low else 0.0
         places = np.arange(-math.ceil(more), self.points)
-        grid: Floats = math.log(self.low) + self.spacing * places
+        grid = np.float64(math.log(self.low)) + self.spacing * places.astype(np.float64)
         # Rounding must not push the last point past a bound of nature.
         return grid.clip(max=math.log(self.high))
 
