@@ -90,11 +90,11 @@ def parse_recipe(name: str, text: str) -> Recipe:
     comment = [line[1:].strip() for line in lines]
     title, fields, field = (comment or [""])[0], dict[str, str](), ""
     for line in comment[1:]:
-        if match := _START.match(line):
-            field, line = match.groups()
-            fields[field] = ""
+        match = _START.match(line)
+        if match:
+            field = match[1]
         if field:
-            fields[field] = f"{fields[field]} {line}".strip()
+            fields[field] = f"{fields.get(field, '')} {match[2] if match else line}".strip()
     missing = [each for each in FIELDS if each not in fields and each not in _OPTIONAL]
     if missing:
         raise InputError(f"recipe {name}: its comment has no field {', '.join(missing)}")
