@@ -10,6 +10,7 @@ numbers do not depend on K, bit for bit; tests/surrogate/test_population_compile
 """
 
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -111,21 +112,29 @@ def compiled_for_any_size(
     """
     flat, leaves, form = _flat(function, arguments)
     fakes, sizes = _fakes(leaves, len(tree_leaves(tuple(arguments[:num_stacked]))))
-    # Seconds to import, so only where something is compiled.
-    from torch import _inductor as inductor  # noqa: PLC2701 - it takes graphs without dynamo
-    from torch._inductor import config as inductor_config  # noqa: PLC2701
-
     with torch.no_grad():
         with fakes[0].fake_mode:
             graph = make_fx(flat)(*fakes)
-        # One process: a pool of compiling processes would outlive the step it was made for.
-        with inductor_config.patch(compile_threads=1):
-            program: Callable[..., list[Tensor]] = inductor.compile(graph, fakes)
+        program = _compile(graph, fakes)
     for guard in sizes.guards:
         (symbol,) = guard.expr.free_symbols
         if not all(guard.expr.subs({symbol: size}) for size in (2, 3, 2**10)):
             raise RuntimeError(f"a step that holds only for populations with {guard.expr}")
     return _unflat(program, form)
+
+
+def _compile(graph: torch.fx.GraphModule, arguments: Sequence[Any]) -> Callable[..., list[Tensor]]:
+    with warnings.catch_warnings():
+        # torch's own files still use what torch has deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Seconds to import, so only where something is compiled.
+        from torch import _inductor as inductor  # noqa: PLC2701 - it takes graphs without dynamo
+        from torch._inductor import config  # noqa: PLC2701
+
+        # One process: a pool of compiling processes would outlive the step it was made for.
+        with config.patch(compile_threads=1):
+            program: Callable[..., list[Tensor]] = inductor.compile(graph, list(arguments))
+    return program
 
 
 def _fakes(leaves: Sequence[Tensor], num_stacked: int) -> tuple[list[Any], ShapeEnv]:

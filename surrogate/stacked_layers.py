@@ -95,7 +95,7 @@ class _Columns(torch.autograd.Function):
         for i in range(rows):
             for j in range(columns):
                 window = total[:, i : i + down * high : down, j : j + right * wide : right]
-                window += pieces[:, i, j]
+                window.add_(pieces[:, i, j])
         return total, None, None
 
 
@@ -155,7 +155,7 @@ class _LargestOfWindows(torch.autograd.Function):
         examples, *image = ctx.shape
         total = gradient.new_zeros((*image, examples)).permute(3, 0, 1, 2)
         for number, window in enumerate(_windows(total, ctx.kernel)):
-            window += gradient * (place == number)
+            window.add_(gradient * (place == number))
         return total, None
 
 

@@ -1,15 +1,18 @@
 """The population: equal to training one at a time, and each member independent of the others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from fullscale.data.digits import digits_arrays
 from fullscale.data.order import stream_indices
-from fullscale.models import build_network
-from fullscale.optimizers.registry import get_update_rule
+from fullscale.optimizers.registry import UPDATE_RULES, get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
+from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.targets import Target
 from surrogate.evaluation_grid import last_evaluation, next_evaluation
 from surrogate.member_step import Task
@@ -19,81 +22,146 @@ from surrogate.sizes import population_size
 from surrogate.train_population import train_population
 
 STEPS = 50
-NUMBERS = {
-    "momentum": [
-        {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-3},
-        {"learning_rate": 0.03, "momentum": 0.0, "weight_decay": 0.0},
-        {"learning_rate": 0.2, "momentum": 0.5, "weight_decay": 0.01},
-        {"learning_rate": 0.01, "momentum": 0.95, "weight_decay": 0.0},
-        {"learning_rate": 0.05, "momentum": 0.8, "weight_decay": 0.0},
-    ],
-    "lars": [
-        {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-3, "trust_coefficient": 0.05},
-        {"learning_rate": 0.03, "momentum": 0.0, "weight_decay": 0.0, "trust_coefficient": 0.1},
-        {"learning_rate": 0.2, "momentum": 0.5, "weight_decay": 0.01, "trust_coefficient": 0.02},
-        {"learning_rate": 0.01, "momentum": 0.95, "weight_decay": 0.0, "trust_coefficient": 0.1},
-        {"learning_rate": 0.05, "momentum": 0.8, "weight_decay": 0.0, "trust_coefficient": 0.05},
-    ],
-}
+# Learning rates small enough that 50 steps amplify no rounding: 1e-10 is then algebra in float64.
+RATES = [0.05, 0.01, 0.1, 0.02, 0.03]
 
 
-def task(*, model="mlp", rule="momentum", batch_size=16, dtype=torch.float32):
+def task(*, model="mlp", rule="momentum", batch_size=16, dtype=torch.float32, **more):
     return Task(
         data=digits_arrays(),
         model=model,
         rule=get_update_rule(rule),
         batch_size=batch_size,
         dtype=dtype,
+        **more,
     )
 
 
-def train_alone(*, model, rule, batch_size, seed, numbers):
-    """Ordinary autograd and torch.optim, float64; yields the parameters after each step."""
-    data = digits_arrays()
-    network = build_network(model, image_shape=data.image_shape, num_classes=10, seed=seed).double()
-    optimizer = RuleOptimizer(network.parameters(), rule=get_update_rule(rule), **numbers)
-    images, labels = (
-        torch.from_numpy(data.train_images).double(),
-        torch.from_numpy(data.train_labels),
+def members_of(rule, *, count, scale=1.0):
+    """Members with numbers of their own: each default moved a little towards zero."""
+    defaults = get_update_rule(rule).defaults
+    return [
+        Member(
+            seed=7 + k % 3,
+            numbers={"learning_rate": scale * RATES[k]}
+            | {name: value * (1 - 0.02 * k) for name, value in defaults.items()},
+        )
+        for k in range(count)
+    ]
+
+
+def train_alone(shared, member):
+    """Ordinary autograd, torch's layers and a torch.optim optimizer; yields after each step."""
+    data, batch_size = shared.data, shared.batch_size
+    network = shared.network(member.seed)
+    optimizer = RuleOptimizer(
+        network.parameters(),
+        rule=shared.rule,
+        traits=list(shared.groups.traits(network).values()),
+        **member.numbers,
     )
+    images = torch.from_numpy(data.train_images).double()
+    labels = torch.from_numpy(data.train_labels)
     for step in range(STEPS):
         chosen = torch.from_numpy(
             stream_indices(
-                seed=seed,
+                seed=member.seed,
                 num_examples=data.num_train_examples,
                 start=step * batch_size,
                 stop=(step + 1) * batch_size,
             )
         )
+        if member.schedule is not None:
+            optimizer.param_groups[0]["lr"] = member.numbers[
+                "learning_rate"
+            ] * member.schedule.factor(step)
         optimizer.zero_grad()
         functional.cross_entropy(network(images[chosen]), labels[chosen]).backward()
         optimizer.step()
-        yield {name: value.detach().clone() for name, value in network.named_parameters()}
+        yield {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def assert_equal_step_by_step(shared, members, *, leaving=frozenset()):
+    population = Population(shared, members)
+    alone = [train_alone(shared, member) for member in members]
+    for step in range(1, STEPS + 1):
+        population.advance(step)
+        wanted = [next(each) for each in alone]
+        for place, member in population.active():
+            parameters, buffers, _ = population.at(place)
+            found = parameters | buffers
+            assert found.keys() == wanted[member].keys()
+            for name, value in found.items():
+                torch.testing.assert_close(
+                    value, wanted[member][name], rtol=0, atol=1e-10, msg=f"{name}, step {step}"
+                )
+        if step == 20:
+            population.release(set(leaving))
+    assert {member for _, member in population.active()} == set(range(len(members))) - leaving
+    return population
 
 
 # 48 does not divide the 1,024 examples: batches run over an epoch's end.
 @pytest.mark.parametrize(("model", "batch_size"), [("mlp", 48), ("small_cnn", 16)])
 @pytest.mark.parametrize("rule", ["momentum", "lars"])
 def test_a_population_equals_training_one_at_a_time_step_by_step(rule, model, batch_size):
-    members = [Member(seed=7 + k % 3, numbers=n) for k, n in enumerate(NUMBERS[rule])]
     shared = task(model=model, rule=rule, batch_size=batch_size, dtype=torch.float64)
-    population = Population(shared, members)
-    alone = [
-        train_alone(model=model, rule=rule, batch_size=batch_size, seed=m.seed, numbers=m.numbers)
-        for m in members
+    population = assert_equal_step_by_step(
+        shared, members_of(rule, count=5), leaving=frozenset({0, 3})
+    )
+    assert len(population.places) == 3
+
+
+@pytest.mark.slow
+def test_resnet8_keeps_batch_norm_of_its_own_in_each_member_averages_included():
+    shared = task(model="resnet8", batch_size=4, dtype=torch.float64)
+    population = assert_equal_step_by_step(shared, members_of("momentum", count=2))
+    first, second = (population.at(place)[1] for place in range(2))
+    assert first["1.num_batches_tracked"] == STEPS
+    assert not torch.equal(first["1.running_mean"], second["1.running_mean"])
+
+
+# A network of 14 parameters for every rule of the registry, also those that will be added: on 2x2
+# pixels, so that matrices of all shapes are there and steps cost little.
+@pytest.mark.parametrize("rule", sorted(UPDATE_RULES))
+def test_every_update_rule_steps_a_population_as_it_steps_a_network_alone(rule):
+    digits = digits_arrays()
+    data = replace(
+        digits,
+        train_images=digits.train_images[:32, :, 2:6:2, 2:6:2],
+        train_labels=digits.train_labels[:32] % 2,
+        num_classes=2,
+    )
+
+    def make_network(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)
+        )
+
+    shared = Task(
+        data=data,
+        model="tiny",
+        make_network=make_network,
+        rule=get_update_rule(rule),
+        batch_size=8,
+        dtype=torch.float64,
+    )
+    assert_equal_step_by_step(shared, members_of(rule, count=2, scale=0.2))
+
+
+def test_members_follow_schedules_of_their_own_and_a_constant_rate_beside_them():
+    shared = task(batch_size=8, dtype=torch.float64)
+    schedules = [
+        WarmupPolynomial(warmup_steps=5, num_train_steps=30),
+        None,
+        WarmupPolynomial(warmup_steps=0, num_train_steps=50, decay_power=1.0),
     ]
-    for step in range(1, STEPS + 1):
-        population.advance(step)
-        wanted = [next(each) for each in alone]
-        for place, member in enumerate(population.places):
-            if member is not None:
-                for name, value in population.at(place)[0].items():
-                    # Algebra in float64, 50 steps: the order of sums differs.
-                    torch.testing.assert_close(value, wanted[member][name], rtol=0, atol=1e-10)
-        if step == 20:
-            population.release({0, 3})
-            assert len(population.places) == 3
-    assert sorted(m for m in population.places if m is not None) == [1, 2, 4]
+    members = [
+        replace(member, schedule=schedule)
+        for member, schedule in zip(members_of("momentum", count=3), schedules, strict=True)
+    ]
+    assert_equal_step_by_step(shared, members)
 
 
 @pytest.mark.parametrize("model", ["mlp", "small_cnn"])
