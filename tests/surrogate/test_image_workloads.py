@@ -13,8 +13,8 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from surrogate import image_data
 from surrogate.data_root import VARIABLE
-from surrogate.rung_parameters import CONVOLUTION_WIDTHS, PARAMETERS
 from surrogate.run_sweep import SweepSettings
+from surrogate.rung_parameters import CONVOLUTION_WIDTHS, PARAMETERS
 from surrogate.sweep import main
 from surrogate.workloads import WORKLOADS, get_workload
 
@@ -205,7 +205,7 @@ def test_a_subset_that_was_cut_short_is_made_anew(tree):
 def test_what_is_wrong_with_a_subset_is_one_line(tree):
     with pytest.raises(InputError, match="needs --class-list FILE"):
         WORKLOADS["imagenet_subset"].check_data()
-    with pytest.raises(InputError, match=r"ant: has 6 pictures, 7 are wanted"):
+    with pytest.raises(InputError, match=r"train/cod: has 6 pictures, 7 are wanted"):
         get_workload(subset_name(tree, "cod", "ant", rest="perclass7_resolution8")).check_data()
     with pytest.raises(InputError, match="has no folder 'elk'"):
         get_workload(subset_name(tree, "cod", "elk")).check_data()
