@@ -71,7 +71,7 @@ def _task(workload: str, optimizer: str, batch_size: int, compiled: bool) -> Any
     return Task(
         data=spec.load(),
         model=spec.model,
-        make_network=spec.build_network,
+        make_network=spec.make_network,
         rule=get_update_rule(optimizer),
         batch_size=batch_size,
         max_validation_examples=spec.max_validation_examples,
