@@ -50,7 +50,9 @@ class Axis:
         """
         more = max(0.0, math.log(self.low / lowest)) / self.spacing if lowest < self.low else 0.0
         places = np.arange(-math.ceil(more), self.points)
-        return np.minimum(math.log(self.low) + self.spacing * places, math.log(self.high))
+        grid = np.float64(math.log(self.low)) + self.spacing * places.astype(np.float64)
+        # Rounding must not push the last point past a bound of nature.
+        return grid.clip(max=math.log(self.high))
 
 
 _RATE = Axis(name="learning_rate", low=1e-6, high=300.0, points=40, is_bounded=False)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from surrogate.noisy_quadratic import zhang_spectrum
+from surrogate.simulator.methods import METHODS
+from surrogate.simulator.optimum import optimal_steps
 from surrogate.simulator.sgd_grid import sgd_grid
 
 BATCH_SIZES, RATES = 2.0 ** np.arange(18), np.geomspace(1e-4, 3, 60)
@@ -81,3 +83,18 @@ def test_a_thousand_cells_are_answered_exactly_in_a_tenth_of_a_second(capsys):
     np.testing.assert_array_equal(grid.steps, bisected)
     assert ours < MOST_MS / 1e3
     assert bisection / ours > 10
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_momentum_is_tuned_at_eighteen_batch_sizes_in_seconds(capsys):
+    started = time.process_time()
+    found = optimal_steps(
+        zhang_spectrum(), [int(b) for b in BATCH_SIZES], TARGET, METHODS["momentum"]
+    )
+    took = time.process_time() - started
+    with capsys.disabled():
+        print(f"\nbest learning rate and momentum at 18 batch sizes: {took:.1f} processor seconds")
+    steps = [each.steps for each in found]
+    assert steps == sorted(steps, reverse=True)
+    assert took < 10  # 3.5 on a machine that does nothing else
