@@ -37,7 +37,6 @@ class Workload:
         search_effort: multiplies the default number of trials.
         zoom_widths: see `protocol.Protocol`.
         deterministic: a second seed would give the same run, so there is one repeat.
-        max_validation_examples: evaluations take the first so many; None for all.
         evaluated_on: what the evaluations of a run are made on. `test` is an official test split,
             on which nothing may be chosen: `check_target` refuses a target on it.
         max_validation_examples: evaluations take the first so many; None for all.

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from fullscale.data.digits import digits_arrays
 from fullscale.data.image_arrays import ImageArrays
+from fullscale.data.memory_sets import MEMORY_SETS
 from fullscale.data.normalization import Normalization
 from fullscale.data.picture_trees import open_picture_tree
 from fullscale.data.pictures import PictureOptions, PictureSource
+from fullscale.data.raw_images import SplitChoice, standardised_arrays
 from fullscale.data.synthetic import IMAGENET_CLASSES, IMAGENET_TRAIN_EXAMPLES, SyntheticSource
 from models_of_scaling.errors import InputError
 
@@ -103,7 +105,15 @@ class ArraySource:
         return self._validation[0][rows], self._validation[1][rows]
 
 
-DATA_NAMES = ("digits", "image_folder", "tar_shards", "litdata", "uint8_shards", "synthetic")
+DATA_NAMES = (
+    "digits",
+    *MEMORY_SETS,
+    "image_folder",
+    "tar_shards",
+    "litdata",
+    "uint8_shards",
+    "synthetic",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +195,12 @@ def open_image_source(
     if name == "digits":
         source, where = ArraySource(digits_arrays()), "digits"
     elif root is None:
-        raise InputError(f"--data.root is missing: --data.name {name} reads ROOT/train, ROOT/val")
+        what = "its files there" if name in MEMORY_SETS else "ROOT/train, ROOT/val"
+        raise InputError(f"--data.root is missing: --data.name {name} reads {what}")
+    elif name in MEMORY_SETS:
+        # Validation is the official test split, as it is ImageNet's `val` for the others.
+        source = ArraySource(standardised_arrays(MEMORY_SETS[name](root), SplitChoice()))
+        where = str(root)
     else:
         tree = open_picture_tree(name, root, classes=options.classes, images=options.images)
         source = PictureSource(
@@ -213,7 +228,7 @@ def _refuse_what_does_not_apply(name: str, options: SourceOptions) -> None:
             raise InputError(f"--data.{flag} {value} must be at least 1")
     if options.num_examples is not None and name != "synthetic":
         raise InputError(f"--data.num_examples {options.num_examples} is for --data.name synthetic")
-    if name in {"digits", "synthetic"}:
+    if name in {"digits", "synthetic", *MEMORY_SETS}:
         for flag in ("classes", "images"):
             if getattr(options, flag) is not None:
-                raise InputError(f"--data.{flag} is not for --data.name {name}: it has no files")
+                raise InputError(f"--data.{flag} is not for --data.name {name}: it has no pictures")

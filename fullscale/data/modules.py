@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fullscale.batch_layout import BatchLayout
 from fullscale.data.image_source import ImageSource, SourceOptions, open_image_source
+from fullscale.data.memory_sets import MEMORY_SETS
 from fullscale.data.micro_batches import MicroBatch, TrainMicroBatches, ValidationMicroBatches
 from fullscale.run_plan import RunPlan, plan_run
 from fullscale.strategies import processes_per_share
@@ -47,7 +48,8 @@ class ImageData(LightningDataModule):
 
         Args:
             global_batch_size: examples per optimizer step, over all devices.
-            name: digits, image_folder, tar_shards, litdata, uint8_shards or synthetic.
+            name: digits, mnist, fashion_mnist, cifar10, cifar100, image_folder, tar_shards,
+                litdata, uint8_shards or synthetic.
             root: folder with train and val: a tree of class folders, or what
                 `python -m fullscale.data.prepare` wrote.
             seed: of the data order, the augmentation and the initialisation.
@@ -55,7 +57,8 @@ class ImageData(LightningDataModule):
                 out the largest power of two that fits on every device.
             evaluate_every: time between evaluations, for example "1 epochs" or "100 steps".
             num_workers: processes per device that prepare batches; 0 prepares them in line.
-            image_size: side of the training images, pixels; all but digits are resized to it.
+            image_size: side of the training images, pixels, to which pictures are resized; digits,
+                mnist and the other small sets keep their own.
             train_duration: the run's length; follows --model.train_duration.
             batch_norm_span: examples per statistic; follows --model.batch_norm_span.
             num_classes: that the data must have, 1000 for ImageNet; of synthetic images, how many.
@@ -113,7 +116,7 @@ class ImageData(LightningDataModule):
     def choices(self) -> dict[str, str]:
         """What the trial's settings say of the data beside their name and seed."""
         chosen = self._source_options.choices()
-        if self.dataset != "digits":
+        if self.dataset not in {"digits", *MEMORY_SETS}:
             chosen["image_size"] = str(self._image_size)
         return chosen
 

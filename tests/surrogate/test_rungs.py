@@ -78,7 +78,7 @@ def test_the_spectrum_falls_with_the_exponent_and_noise_only_scales_the_variance
         (["--workload", "noisy_quadratic", "--curvature", "9"], "must be a number in 0.5..2"),
         (["--workload", "digits_subset128_foo"], "--foo is no parameter of --workload digits"),
         (["--workload", "digits_width16_subset128"], "should read 'digits_subset128_width16'"),
-        (["--workload", "mnist", "--subset", "64"], "--subset is no parameter of --workload mnist"),
+        (["--workload", "words", "--subset", "64"], "--subset is no parameter of --workload words"),
     ],
 )
 def test_parameters_against_their_rule_are_refused(words, message, tmp_path, capsys):
