@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fullscale.optimizers.rule_optimizer import initial_state
 from fullscale.optimizers.update_rule import UpdateRule
 from fullscale.sharding import blocks
 
@@ -116,9 +117,9 @@ def estimate_memory(
         (sum(p.numel() for p in block.parameters()) for block in blocks(network)), default=0
     )
     states = sum(
-        state.numel()
+        state.nbytes
         for parameter in network.parameters()
-        for state in rule.init_state(parameter.detach()).values()
+        for state in initial_state(rule, parameter).values()
     )
     size = weights_type.itemsize
     part = -(-count // shards)
@@ -129,7 +130,7 @@ def estimate_memory(
     return MemoryEstimate(
         parameters=(part + (2 * largest if shards > 1 else 0)) * size,
         gradients=part * size,
-        optimizer_state=-(-states // shards) * size,
+        optimizer_state=states if rule.needs_whole_tensor else -(-states // shards),
         reduction=count * size if shards == 1 and world_size > 1 else 0,
         activations=kept_for_backward(network, images, labels) + copies,
         batch=images.nbytes + labels.nbytes + 4 * len(labels),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.functional import cross_entropy
 
+from fullscale.optimizers.rule_optimizer import initial_state
 from fullscale.optimizers.update_rule import UpdateRule
 from models_of_scaling.errors import InputError
 
@@ -123,7 +124,7 @@ class _TrainingAttempt:
         self._kept: list[Tensor] = []
         for parameter in self._network.parameters():
             parameter.grad = torch.zeros_like(parameter)
-            state = rule.init_state(parameter.detach())
+            state = initial_state(rule, parameter)
             self._kept += [*state.values(), torch.zeros_like(parameter)]
 
     def __call__(self, examples: int) -> None:

@@ -1,4 +1,4 @@
-"""The networks by name: multilayer perceptrons, a small convolutional network, three ResNets.
+"""The networks by name: multilayer perceptrons, two convolutional networks, three ResNets.
 
 Surrogate sweeps and the full-scale trainer build the same networks here.
 """
@@ -26,18 +26,37 @@ def _mlp(image_shape: ImageShape, num_classes: int, *, width: int = 32) -> nn.Mo
     )
 
 
-def _small_cnn(image_shape: ImageShape, num_classes: int) -> nn.Module:
+def _small_cnn(image_shape: ImageShape, num_classes: int, *, width: int = 8) -> nn.Module:
     """Two 3x3 convolutions with max pooling and a linear head; after LeCun et al. 1998."""
-    channels, height, width = image_shape
+    channels, height, w = image_shape
     return nn.Sequential(
-        nn.Conv2d(channels, 8, kernel_size=3, padding=1),
+        nn.Conv2d(channels, width, kernel_size=3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, kernel_size=3, padding=1),
+        nn.Conv2d(width, 2 * width, kernel_size=3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(16 * (height // 4) * (width // 4), num_classes),
+        nn.Linear(2 * width * (height // 4) * (w // 4), num_classes),
+    )
+
+
+def _simple_cnn(image_shape: ImageShape, num_classes: int, *, width: int = 32) -> nn.Module:
+    """The simple CNN of Shallue et al. 2018, arXiv:1811.03600, appendix B, in its base size."""
+    # 32 and 64 filters, 1,024 hidden units: 3.3 million parameters on 28x28 grey images; `width`
+    # scales the three together. Differs from the source: no dropout.
+    channels, height, w = image_shape
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(width, 2 * width, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(2 * width * (height // 4) * (w // 4), 32 * width),
+        nn.ReLU(),
+        nn.Linear(32 * width, num_classes),
     )
 
 
@@ -64,18 +83,18 @@ class _ResidualBlock(nn.Module):
         return relu(inner + self.shortcut(images))
 
 
-def _resnet8(image_shape: ImageShape, num_classes: int) -> nn.Module:
+def _resnet8(image_shape: ImageShape, num_classes: int, *, width: int = 16) -> nn.Module:
     """ResNet-8: He et al. 2015, arXiv:1512.03385, section 4.2, n = 1; with projections."""
     return nn.Sequential(
-        nn.Conv2d(image_shape[0], 16, 3, padding=1, bias=False),
-        nn.BatchNorm2d(16),
+        nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
         nn.ReLU(),
-        _ResidualBlock(16, 16, 1),
-        _ResidualBlock(16, 32, 2),
-        _ResidualBlock(32, 64, 2),
+        _ResidualBlock(width, width, 1),
+        _ResidualBlock(width, 2 * width, 2),
+        _ResidualBlock(2 * width, 4 * width, 2),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(64, num_classes),
+        nn.Linear(4 * width, num_classes),
     )
 
 
@@ -99,14 +118,27 @@ def _resnet50(image_shape: ImageShape, num_classes: int) -> nn.Module:
     return network
 
 
-MLP_WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # the rungs of a ladder of widths
+# The rungs of ladders of widths: hidden units, and filters of the first convolution.
+MLP_WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+CONVOLUTION_WIDTHS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+
+
+def _of_widths(
+    name: str, network: Callable[..., nn.Module], widths: tuple[int, ...]
+) -> dict[str, Callable[[ImageShape, int], nn.Module]]:
+    return {f"{name}_width{width}": functools.partial(network, width=width) for width in widths}
+
 
 NETWORKS: dict[str, Callable[[ImageShape, int], nn.Module]] = {
     "mlp": _mlp,
     "mlp_wide": functools.partial(_mlp, width=128),
-    **{f"mlp_width{width}": functools.partial(_mlp, width=width) for width in MLP_WIDTHS},
+    **_of_widths("mlp", _mlp, MLP_WIDTHS),
     "small_cnn": _small_cnn,
+    **_of_widths("small_cnn", _small_cnn, CONVOLUTION_WIDTHS),
+    "simple_cnn": _simple_cnn,
+    **_of_widths("simple_cnn", _simple_cnn, CONVOLUTION_WIDTHS),
     "resnet8": _resnet8,
+    **_of_widths("resnet8", _resnet8, CONVOLUTION_WIDTHS),
     "resnet18": _resnet18,
     "resnet50": _resnet50,
 }

@@ -19,9 +19,12 @@ from fullscale.lean_module import LeanModule
 from fullscale.memory_probe import probe_per_device_limit
 from fullscale.models import NETWORKS, build_network
 from fullscale.network_setup import NetworkSettings, set_up_network
+from fullscale.optimizers.parameter_groups import USUAL, ParameterGroups
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
-from fullscale.schedules import WarmupPolynomial
+from fullscale.optimizers.update_rule import check_number
+from fullscale.schedule_registry import build_schedule
+from fullscale.schedules import Schedule
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
@@ -45,7 +48,12 @@ class Classifier(LeanModule):
         momentum: float | None = None,
         weight_decay: float | None = None,
         optimizer_numbers: dict[str, float] | None = None,
+        schedule: str = "polynomial",
+        schedule_numbers: dict[str, Any] | None = None,
+        no_decay: str = USUAL,
+        no_trust_ratio: str = USUAL,
         warmup: str = "0 steps",
+        warmup_start: float = 0.0,
         decay_power: float = 2.0,
         end_learning_rate: float = 0.0,
         train_duration: str = "20 epochs",
@@ -61,13 +69,21 @@ class Classifier(LeanModule):
 
         Args:
             name: of the network: mlp, mlp_wide, small_cnn, resnet8, resnet18 or resnet50.
-            optimizer: momentum or lars.
+            optimizer: by name (docs/optimizers.md lists them), as in lars or lookahead:adam; or
+                the class path of your own UpdateRule.
             learning_rate: its peak, at the end of the warm-up.
             momentum: the optimizer's default when not given.
             weight_decay: the optimizer's default when not given.
             optimizer_numbers: the optimizer's other numbers, for example trust_coefficient.
+            schedule: after the warm-up: constant, linear, polynomial, sqrt, cosine,
+                warm_restarts, triangular, step, slow_start or piecewise.
+            schedule_numbers: the schedule's other numbers, for example num_cycles.
+            no_decay: tensors without weight decay: norm, bias, head, patterns of names; commas
+                between.
+            no_trust_ratio: tensors without a layer-wise trust ratio, likewise.
             warmup: length of the linear warm-up, for example "5 epochs".
-            decay_power: 2 is the usual polynomial decay, 1 linear, 0 keeps the peak.
+            warmup_start: where it starts, as a share of the peak.
+            decay_power: of the schedule "polynomial"; 2 is usual, 1 linear, 0 keeps the peak.
             end_learning_rate: where the decay ends.
             train_duration: the run's length, for example "20 epochs" or "500 steps".
             label_smoothing: share of the label spread over all classes, in [0, 1).
@@ -101,8 +117,13 @@ class Classifier(LeanModule):
         self.target = Target.parse(target)
         self.train_duration = Duration.parse(train_duration, flag="--model.train_duration")
         self.warmup = Duration.parse(warmup, flag="--model.warmup")
-        self.decay_power = decay_power
-        self._end_factor = end_learning_rate / learning_rate
+        self.schedule_name = schedule
+        self._schedule_numbers = {"warmup_start": warmup_start, **(schedule_numbers or {})}
+        if schedule == "polynomial":
+            self._schedule_numbers["decay_power"] = decay_power
+        if end_learning_rate or schedule == "polynomial":
+            self._schedule_numbers["end_factor"] = end_learning_rate / learning_rate
+        self._build_schedule(warmup_steps=0, num_train_steps=1)  # refuses what no length would mend
         self.batch_norm_span = batch_norm_span
         self.batch_norm_moving_averages = batch_norm_moving_averages
         self.settings = NetworkSettings(
@@ -117,6 +138,7 @@ class Classifier(LeanModule):
             self.rule.defaults,
             {"momentum": momentum, "weight_decay": weight_decay, **(optimizer_numbers or {})},
         )
+        self.parameter_groups = ParameterGroups(no_decay=no_decay, no_trust_ratio=no_trust_ratio)
         # How the run stands.
         self.status: Status = "not_reached"
         self.stop_signal = 0
@@ -135,18 +157,19 @@ class Classifier(LeanModule):
         return self._data
 
     @property
-    def schedule(self) -> WarmupPolynomial:
+    def schedule(self) -> Schedule:
         """The learning rate's course over the run's steps."""
         plan = self.data.plan
-        return WarmupPolynomial(
+        return self._build_schedule(
             warmup_steps=self.warmup.to_steps(
                 batch_size=plan.layout.global_batch_size,
                 num_train_examples=plan.num_train_examples,
             ),
             num_train_steps=plan.num_train_steps,
-            decay_power=self.decay_power,
-            end_factor=self._end_factor,
         )
+
+    def _build_schedule(self, **lengths: int) -> Schedule:
+        return build_schedule(self.schedule_name, numbers=self._schedule_numbers, **lengths)
 
     def prepare_run(self, data: ImageData) -> None:
         """Build the network for the data, in single precision and before any process starts.
@@ -164,6 +187,7 @@ class Classifier(LeanModule):
             seed=self._seed,
         )
         self.settings.check(self.network, name=self.name)
+        self._traits = self.parameter_groups.traits(self.network)
         self._weighted_loss = torch.zeros(())
         self._validation_sums = torch.zeros(3, dtype=torch.float64)
 
@@ -210,6 +234,7 @@ class Classifier(LeanModule):
             self.network.parameters(),
             rule=self.rule,
             learning_rate=self.learning_rate,
+            traits=list(self._traits.values()),
             **self.numbers,
         )
 
@@ -297,8 +322,13 @@ class Classifier(LeanModule):
         return values
 
     def on_validation_epoch_start(self) -> None:
-        """Start the sums anew: loss, correct, count."""
+        """Start the sums anew: loss, correct, count; with the weights that are evaluated."""
+        for optimizer in self._rule_optimizers():
+            optimizer.show_evaluation_parameters()
         self._validation_sums = torch.zeros(3, device=self.device, dtype=torch.float64)
+
+    def _rule_optimizers(self) -> list[RuleOptimizer]:
+        return [each for each in self.trainer.optimizers if isinstance(each, RuleOptimizer)]
 
     def validation_step(self, batch: MicroBatch) -> None:
         """Add one batch of the validation set.
@@ -315,6 +345,8 @@ class Classifier(LeanModule):
 
     def on_validation_epoch_end(self) -> None:
         """Sum over ranks and keep the evaluation."""
+        for optimizer in self._rule_optimizers():
+            optimizer.show_trained_parameters()
         loss, correct, count = self._sum_over_ranks(self._validation_sums).tolist()
         seen = self._train_losses
         self.evaluation = Evaluation(
@@ -338,6 +370,5 @@ def _numbers(defaults: Mapping[str, float], given: Mapping[str, float | None]) -
             raise InputError(
                 f"--model.optimizer_numbers: {name} is not one of {', '.join(defaults)}"
             )
-        if not 0 <= value < math.inf:
-            raise InputError(f"--model: {name} {value} must be finite and not negative")
+        check_number(f"--model: {name}", value)
     return {**defaults, **chosen}

@@ -182,9 +182,14 @@ class KneeFamily:
         q = self._part(theta_RP, "sharpness", 1.0)
         left_RN = theta_RP[:, 0:1] - beta_R * x_N
         fall_RN = theta_RP[:, 1:2] - alpha_R * x_N
-        mu_RN = np.logaddexp(q * left_RN, q * fall_RN) / q
-        floor_share_RN = np.exp(q * (left_RN - mu_RN))
-        fall_share_RN = np.exp(q * (fall_RN - mu_RN))
+        # One exponential for log S and both shares: half the time of logaddexp and two more.
+        falls_RN = fall_RN > left_RN
+        smaller_RN = np.exp(-q * np.abs(fall_RN - left_RN))
+        mu_RN = np.maximum(left_RN, fall_RN) + np.log1p(smaller_RN) / q
+        larger_share_RN = 1 / (1 + smaller_RN)
+        smaller_share_RN = smaller_RN * larger_share_RN
+        floor_share_RN = np.where(falls_RN, smaller_share_RN, larger_share_RN)
+        fall_share_RN = np.where(falls_RN, larger_share_RN, smaller_share_RN)
         columns = [floor_share_RN, fall_share_RN]
         for place, part in enumerate(self.free, start=2):
             if part == "exponent":

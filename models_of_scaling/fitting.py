@@ -131,9 +131,28 @@ def _damped_step(
     extra = damping_R[:, None] * np.maximum(diagonal, floor) + floor + held
     count = gradient.shape[1]
     system[:, range(count), range(count)] += extra
-    step = -np.linalg.solve(system, gradient[:, :, None])[:, :, 0]
+    step = -_solve(system, gradient)
     expected_gain_R = -0.5 * (gradient * step).sum(axis=1)
     return np.clip(step, -_MAX_LOG_STEP, _MAX_LOG_STEP), expected_gain_R
+
+
+def _solve(system: Floats, right: Floats) -> Floats:
+    """Solve R small positive definite systems (R, Q, Q) for right-hand sides (R, Q).
+
+    Gaussian elimination without pivoting, which such systems don't need, over all replicates at
+    once: for a handful of unknowns ten times as fast as one call of LAPACK for each.
+    """
+    count = right.shape[1]
+    rows = np.concatenate([system, right[:, :, None]], axis=2).transpose(1, 2, 0).copy()
+    for pivot in range(count):
+        for row in range(pivot + 1, count):
+            factor = rows[row, pivot] / rows[pivot, pivot]
+            rows[row, pivot + 1 :] -= factor * rows[pivot, pivot + 1 :]
+    answer = np.empty_like(rows[:, count])
+    for row in reversed(range(count)):
+        known = (rows[row, row + 1 : count] * answer[row + 1 :]).sum(axis=0)
+        answer[row] = (rows[row, count] - known) / rows[row, row]
+    return np.asarray(answer.T)
 
 
 def minimise(psi: Floats, problem: Problem, bounds: tuple[Floats, Floats]) -> BatchedFit:

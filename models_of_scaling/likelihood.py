@@ -15,8 +15,10 @@ a descent method whatever the start, and it is exact where it matters, at small 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import erfcx, log_ndtr
 
 from models_of_scaling.quantities import Floats
@@ -58,7 +60,18 @@ class Observations:
             weight_RN=self.weight_RN[:, rows_N],
         )
 
-    @property
+    # Cached, because a fit asks for them in every round.
+    @cached_property
+    def censored_places(self) -> npt.NDArray[np.int64]:
+        """Where right-censored rows are among the (R N) flattened ones."""
+        return np.flatnonzero(np.isposinf(self.log_high_RN))
+
+    @cached_property
+    def interval_places(self) -> npt.NDArray[np.int64]:
+        """Where interval-censored rows are among the (R N) flattened ones."""
+        return np.flatnonzero((self.log_low_RN < self.log_high_RN) & np.isfinite(self.log_high_RN))
+
+    @cached_property
     def log_middle_RN(self) -> Floats:
         """One log value per row: the middle, or the end that is finite."""
         low, high = self.log_low_RN, self.log_high_RN
@@ -121,41 +134,38 @@ def row_terms(mu_RN: Floats, log_sigma_R: Floats, rows: Observations) -> RowTerm
     Returns:
         The terms, not yet multiplied by the rows' weights.
     """
-    sigma_RN = np.broadcast_to(np.exp(log_sigma_R)[:, None], mu_RN.shape)
-    low_RN = (rows.log_low_RN - mu_RN) / sigma_RN
-    high_RN = (rows.log_high_RN - mu_RN) / sigma_RN
-    censored_RN = np.isposinf(high_RN)
-    measured_RN = ~censored_RN & (high_RN - low_RN < _NARROW)
-    middle_RN = np.where(measured_RN, 0.5 * (low_RN + np.where(censored_RN, low_RN, high_RN)), 0.0)
-    # A narrow interval's probability is its density times its width. Without the width the value
-    # would jump where a shrinking sigma turns a narrow interval into a wide one.
-    width_RN = rows.log_high_RN - rows.log_low_RN
-    log_width_RN = np.log(np.where(measured_RN & (width_RN > 0), width_RN, 1.0))
+    sigma_R1 = np.exp(log_sigma_R)[:, None]
+    off_RN = (rows.log_middle_RN - mu_RN) / sigma_R1
     # Measured rows everywhere first; the others overwrite their places.
-    terms = [
-        -log_sigma_R[:, None] - 0.5 * middle_RN**2 - _LOG_SQRT_2PI + log_width_RN,
-        middle_RN.copy(),
-        middle_RN**2 - 1,
-        np.ones_like(mu_RN),
-        np.zeros_like(mu_RN),
-        np.full_like(mu_RN, 2.0),
-    ]
-    between_RN = ~censored_RN & ~measured_RN
-    if censored_RN.any():
-        for term, values in zip(terms, _censored_terms(low_RN[censored_RN]), strict=True):
-            term[censored_RN] = values
-    if between_RN.any():
-        computed = _interval_terms(low_RN[between_RN], high_RN[between_RN])
-        for term, values in zip(terms, computed, strict=True):
-            term[between_RN] = values
-    value, d_u, d_log_sigma, k_uu, k_us, k_ss = terms
+    terms = np.empty((6, *mu_RN.shape))
+    terms[0] = -0.5 * off_RN**2 - (_LOG_SQRT_2PI + log_sigma_R[:, None])
+    terms[1], terms[2] = off_RN, off_RN**2 - 1
+    terms[3], terms[4], terms[5] = 1.0, 0.0, 2.0
+    flat, censored, between = terms.reshape(6, -1), rows.censored_places, rows.interval_places
+    if censored.size:
+        flat[:, censored] = _censored_terms(off_RN.ravel()[censored])
+    if between.size:
+        sigma = np.broadcast_to(sigma_R1, mu_RN.shape).ravel()[between]
+        low, high = (
+            (end.ravel()[between] - mu_RN.ravel()[between]) / sigma
+            for end in (rows.log_low_RN, rows.log_high_RN)
+        )
+        wide = high - low >= _NARROW
+        # A narrow interval's probability is its density times its width. Without the width the
+        # value would jump where a shrinking sigma turns a narrow interval into a wide one.
+        flat[0, between[~wide]] += np.log((high - low)[~wide] * sigma[~wide])
+        flat[:, between[wide]] = _interval_terms(low[wide], high[wide])
+    terms[1] /= sigma_R1
+    terms[3] /= sigma_R1**2
+    terms[4] /= sigma_R1
+    value, d_mu, d_log_sigma, k_mu_mu, k_mu_sigma, k_sigma_sigma = terms
     return RowTerms(
         value=value,
-        d_mu=d_u / sigma_RN,
+        d_mu=d_mu,
         d_log_sigma=d_log_sigma,
-        k_mu_mu=k_uu / sigma_RN**2,
-        k_mu_sigma=k_us / sigma_RN,
-        k_sigma_sigma=k_ss,
+        k_mu_mu=k_mu_mu,
+        k_mu_sigma=k_mu_sigma,
+        k_sigma_sigma=k_sigma_sigma,
     )
 
 

@@ -16,6 +16,7 @@ from models_of_scaling.row_sums import RowSums
 
 _LOG_SQRT_2PI: Final = 0.5 * np.log(2 * np.pi)
 _TINY: Final = 1e-300
+_NO_CURVATURE: Final = 1e-60  # in units of a measured row's
 
 
 class CurveFamily(Protocol):
@@ -96,14 +97,20 @@ def evaluate(
     # Every replicate begins at the same place: one curve for all.
     alike = bool((theta_RP == theta_RP[0]).all())
     mu, jacobian = family.log_steps(theta_RP[:1] if alike else theta_RP, sums.x)
-    # Measured rows: squares of [derivatives, residual] give curvature, gradient and objective.
-    columns = np.empty((count + 1, len(psi), cells))
-    columns[:count] = jacobian[:, :cells].transpose(2, 0, 1)
-    np.subtract(sums.mean_RC, mu[:, :cells], out=columns[count])
+    # Squares of [derivatives, residual] give curvature, gradient and, for measured rows, objective.
+    columns = np.empty((count + 1, len(psi), jacobian.shape[1]))
+    columns[:count] = jacobian.transpose(2, 0, 1)
+    np.subtract(sums.mean_RC, mu[:, :cells], out=columns[count, :, :cells])
     if sums.root_weight_RC is not None:
-        columns *= sums.root_weight_RC
+        columns[:, :, :cells] *= sums.root_weight_RC
+    if not problem.all_measured:
+        parts = _other_rows(mu[:, cells:], columns[:, :, cells:], psi[:, -1], sums.others)
     squares = _products(columns)
-    squares_R = squares[:, count, count] + sums.within_R
+    if problem.all_measured:
+        squares_R = squares[:, count, count] + sums.within_R
+    else:
+        residual = columns[count, :, :cells]
+        squares_R = np.einsum("rc,rc->r", residual, residual) + sums.within_R
     if best_sigma is not None and problem.all_measured:
         # Tiny: no row with weight, or none off the curve; the ends settle it.
         mean_R = (squares_R + _TINY) / (sums.total_R + _TINY)
@@ -128,13 +135,11 @@ def evaluate(
     curvature[:, :-1, :-1] += precision_R[:, None, None] * squares[:, :-1, :-1]
     curvature[:, -1, -1] = 2 * sums.total_R
     if not problem.all_measured:
-        mu = np.broadcast_to(mu, (len(psi), *mu.shape[1:]))
-        jacobian = np.broadcast_to(jacobian, (len(psi), *jacobian.shape[1:]))
-        parts = _other_rows(mu[:, cells:], jacobian[:, cells:], log_sigma_R, sums.others)
-        objective_R, gradient, curvature = (
-            total + part
-            for total, part in zip((objective_R, gradient, curvature), parts, strict=True)
-        )
+        objective_R += parts.objective_R
+        gradient[:, -1] += parts.d_log_sigma_R
+        curvature[:, :-1, -1] += parts.cross_RP
+        curvature[:, -1, :-1] += parts.cross_RP
+        curvature[:, -1, -1] += parts.k_sigma_sigma_R
     return objective_R, gradient, curvature
 
 
@@ -149,19 +154,48 @@ def _products(columns: Floats) -> Floats:
     return products
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherRows:
+    """What rows that are censored in some replicate add beside their columns.
+
+    Attributes:
+        objective_R: minus their log likelihood.
+        d_log_sigma_R: its derivative in log sigma.
+        cross_RP: its curvature in the log parameters and log sigma.
+        k_sigma_sigma_R: in log sigma.
+    """
+
+    objective_R: Floats
+    d_log_sigma_R: Floats
+    cross_RP: Floats
+    k_sigma_sigma_R: Floats
+
+
 def _other_rows(
-    mu_RM: Floats, jacobian: Floats, log_sigma_R: Floats, rows: Observations
-) -> tuple[Floats, Floats, Floats]:
-    """Return what rows add that are not measured in every replicate."""
+    mu_RM: Floats, columns: Floats, log_sigma_R: Floats, rows: Observations
+) -> OtherRows:
+    """Scale the columns of such rows so that they count like measured ones; return the rest.
+
+    Args:
+        mu_RM: log steps of the law.
+        columns: derivatives (P, R, M), to be multiplied by the root of the row's curvature, and
+            last its residual, to be written: products of columns are then what they are for
+            measured rows.
+        log_sigma_R: of one row's noise.
+        rows: what was measured.
+    """
+    mu_RM = np.broadcast_to(mu_RM, rows.weight_RN.shape)
     terms, weight = row_terms(mu_RM, log_sigma_R, rows), rows.weight_RN
-    replicates, _, count = jacobian.shape
-    gradient = np.empty((replicates, count + 1))
-    gradient[:, :-1] = -np.matmul((weight * terms.d_mu)[:, None, :], jacobian)[:, 0]
-    gradient[:, -1] = -(weight * terms.d_log_sigma).sum(axis=1)
-    curvature = np.empty((replicates, count + 1, count + 1))
-    weighted = np.swapaxes(jacobian * (weight * terms.k_mu_mu)[:, :, None], 1, 2)
-    curvature[:, :-1, :-1] = np.matmul(weighted, jacobian)
-    cross_RP = np.matmul((weight * terms.k_mu_sigma)[:, None, :], jacobian)[:, 0]
-    curvature[:, :-1, -1] = curvature[:, -1, :-1] = cross_RP
-    curvature[:, -1, -1] = (weight * terms.k_sigma_sigma).sum(axis=1)
-    return -(weight * terms.value).sum(axis=1), gradient, curvature
+    k_mu_sigma = weight * terms.k_mu_sigma
+    cross = [np.einsum("rm,rm->r", k_mu_sigma, column) for column in columns[:-1]]
+    sigma_R1 = np.exp(log_sigma_R)[:, None]
+    # Tiny: a row far below the curve has no curvature, and next to no pull.
+    root = np.sqrt(np.maximum(weight * terms.k_mu_mu * sigma_R1**2, _NO_CURVATURE))
+    columns[:-1] *= root
+    np.divide(weight * terms.d_mu * sigma_R1**2, root, out=columns[-1])
+    return OtherRows(
+        objective_R=-np.einsum("rm,rm->r", weight, terms.value),
+        d_log_sigma_R=-np.einsum("rm,rm->r", weight, terms.d_log_sigma),
+        cross_RP=np.stack(cross, axis=-1),
+        k_sigma_sigma_R=np.einsum("rm,rm->r", weight, terms.k_sigma_sigma),
+    )

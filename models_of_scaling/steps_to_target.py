@@ -6,8 +6,10 @@ held, diverged or was interrupted is right-censored at the steps it did: kept, n
 
 The estimate at one batch size is "winner from search, value from repeats": the fewest steps in a
 search are too few (the winner's curse: the best of 64 is the luckiest too), so the winner is
-chosen by its search value, and its value is that of its repeats with fresh seeds. Where there are
-no repeats the search's fewest steps stand in, and the batch size is named as such.
+chosen by its search value, and its value is that of its repeats with fresh seeds. Where several
+configurations were repeated (one for accuracy, one for steps), the fresh seeds of the shortlist
+choose among them before the search does. Where there are no repeats the search's fewest steps stand
+in, and the batch size is named as such.
 
 Everything is columnar: no Python loop over trials.
 """
@@ -122,9 +124,9 @@ def study_rows(table: pa.Table, outcomes: TrialOutcomes) -> list[StudyRows]:
     """
     batch_size = _numbers(table, "batch_size").astype(np.int64)
     phase = table["phase"].combine_chunks()
-    is_search, is_repeat = (
+    is_search, is_shortlist, is_repeat = (
         pc.fill_null(pc.equal(phase, word), False).to_numpy(zero_copy_only=False)
-        for word in ("search", "repeat")
+        for word in ("search", "shortlist", "repeat")
     )
     configuration = configuration_numbers(table)
     order = np.argsort(batch_size, kind="stable")
@@ -133,9 +135,8 @@ def study_rows(table: pa.Table, outcomes: TrialOutcomes) -> list[StudyRows]:
     for size, trials in zip(sizes, np.split(order, starts[1:]), strict=True):
         search, repeats = trials[is_search[trials]], trials[is_repeat[trials]]
         if repeats.size:
-            rows = repeats[
-                configuration[repeats] == _winner(search, repeats, configuration, outcomes)
-            ]
+            rivals = search, trials[is_shortlist[trials]], repeats
+            rows = repeats[configuration[repeats] == _winner(*rivals, configuration, outcomes)]
         elif search.size:
             rows = search[[_best_of(search, outcomes)]]
         else:
@@ -163,19 +164,35 @@ def _best_of(trials: Integers, outcomes: TrialOutcomes) -> int:
 
 def _winner(
     search: Integers,
+    shortlist: Integers,
     repeats: Integers,
     configuration: npt.NDArray[np.uint64],
     outcomes: TrialOutcomes,
 ) -> np.uint64:
-    """Return the repeated configuration that did best in the search, else in its own repeats."""
-    known = search[np.isin(configuration[search], configuration[repeats])]
+    """Return the repeated configuration that did best on the shortlist, in the search, or at all.
+
+    On the shortlist and among repeats the middle of the seeds counts, unreached as infinity.
+    """
+    names = np.unique(configuration[repeats])
+    if len(names) == 1:
+        return np.uint64(names[0])
+    if np.isin(names, configuration[shortlist]).all():
+        return _least_middle(shortlist, names, configuration, outcomes)
+    known = search[np.isin(configuration[search], names)]
     known = known[outcomes.reached[known]]
     if known.size:
         return np.uint64(configuration[known[_best_of(known, outcomes)]])
-    # No search value to choose by: the middle of each configuration's repeats, unreached as inf.
-    value = np.where(outcomes.reached[repeats], outcomes.steps[repeats], np.inf)
-    names = np.unique(configuration[repeats])
-    middles = [np.sort(value[configuration[repeats] == name]) for name in names]
+    return _least_middle(repeats, names, configuration, outcomes)
+
+
+def _least_middle(
+    trials: Integers,
+    names: npt.NDArray[np.uint64],
+    configuration: npt.NDArray[np.uint64],
+    outcomes: TrialOutcomes,
+) -> np.uint64:
+    value = np.where(outcomes.reached[trials], outcomes.steps[trials], np.inf)
+    middles = [np.sort(value[configuration[trials] == name]) for name in names]
     return np.uint64(names[int(np.argmin([each[(len(each) - 1) // 2] for each in middles]))])
 
 

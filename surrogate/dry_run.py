@@ -132,7 +132,7 @@ def estimate_sweep(settings: SweepSettings) -> SweepEstimate:
         stages = _stages(plan, len(done[size]))
         cells += len(stages)
         known = [t.steps for t in done[size] if t.status == "reached" and t.phase == "search"]
-        budget = workload.max_steps(size)
+        budget = plan.budget.steps(size)
         fewest = [min(known)] * 3 if known else [max(1.0, share * budget) for share in _SHARES]
         low, middle, high = (
             sum(times.stage(size, name, count, each) for name, count in stages) for each in fewest
@@ -178,8 +178,8 @@ def _stages(plan: Plan, num_done: int) -> list[tuple[str, int]]:
     planned = [
         ("wide", half),
         *((f"zoom-{number}", protocol.trials // 2 // zooms) for number in range(1, zooms + 1)),
-        ("shortlist", again),
-        ("repeat", protocol.repeats),
+        ("shortlist", again * len(plan.questions)),
+        ("repeat", protocol.repeats * len(plan.questions)),
     ]
     missing = []
     for name, count in planned:
@@ -206,7 +206,9 @@ class _Times:
             return 0.0
         searching = name.startswith(("wide", "zoom", "widen"))
         factor = self._plan.protocol.slowest_factor if searching else 1.5
-        steps = min(factor * fewest_steps, self._workload.max_steps(size))
+        budget = self._plan.budget
+        whole = budget.epochs is not None  # every run goes to its end
+        steps = budget.steps(size) if whole else min(factor * fewest_steps, budget.steps(size))
         members = count * (_MEAN_POPULATION if searching else 1.0)
         small, large = (self._at(size, population) for population in (4, 32))
         if self._simulated:

@@ -2,18 +2,15 @@
 
 import functools
 import math
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.trials import Trial
-from surrogate.noisy_quadratic import Spectrum, one_step, run_to_target
-from surrogate.protocol import Candidate, Plan, Stage
+from surrogate.finished_trial import DIVERGENCE_FACTOR, finished_trial
+from surrogate.protocol import Plan, Stage
+from surrogate.simulated_trials import run_simulator
 from surrogate.workloads import Workload, get_workload
-
-# A loss above so many times its start is divergence: high momentum overshoots, but not so far.
-DIVERGENCE_FACTOR = 30.0
 
 
 def run_stage(plan: Plan, batch_size: int, stage: Stage) -> Iterator[list[Trial]]:
@@ -28,28 +25,10 @@ def run_stage(plan: Plan, batch_size: int, stage: Stage) -> Iterator[list[Trial]
         Trials as they finish, maybe none: a caller that stops asking stops the runs.
     """
     workload = get_workload(plan.workload)
-    run = _run_population if workload.engine == "population" else _run_noisy_quadratic
-    yield from run(plan, workload, batch_size, stage)
-
-
-def _trial(
-    plan: Plan, workload: Workload, batch_size: int, candidate: Candidate, **outcome: Any
-) -> Trial:
-    return Trial(
-        study=plan.study,
-        phase=candidate.phase,
-        workload=plan.workload,
-        dataset=workload.dataset,
-        model=workload.model,
-        optimizer=plan.optimizer,
-        hyper_parameters=candidate.hyper_parameters,
-        settings=candidate.settings,
-        batch_size=batch_size,
-        seed=candidate.seed,
-        target=str(plan.target),
-        examples=outcome["steps"] * batch_size,
-        **outcome,
-    )
+    if workload.engine == "noisy_quadratic":
+        yield from run_simulator(plan, workload, batch_size, stage)
+    else:
+        yield from _run_population(plan, workload, batch_size, stage)
 
 
 @functools.cache
@@ -92,7 +71,7 @@ def _run_population(
     searching = stage.name != "repeat"
     stop_rule = StopRule(
         target=plan.target,
-        max_steps=workload.max_steps(batch_size),
+        max_steps=plan.budget.steps(batch_size),
         slowest_factor=plan.protocol.slowest_factor if searching else math.inf,
         fewest_steps=stage.fewest_steps if searching else None,
         divergence_factor=DIVERGENCE_FACTOR,
@@ -104,7 +83,7 @@ def _run_population(
     provenance = vars(collect_provenance())
     for left in train_population(task, members, stop_rule):
         yield [
-            _trial(
+            finished_trial(
                 plan,
                 workload,
                 batch_size,
@@ -122,52 +101,3 @@ def _run_population(
             )
             for result in left
         ]
-
-
-def _run_noisy_quadratic(
-    plan: Plan, workload: Workload, batch_size: int, stage: Stage
-) -> Iterator[list[Trial]]:
-    """Give each candidate's expected risk; there is no run, so nothing is stopped early."""
-    spectrum = _spectrum(plan.workload)
-    provenance = vars(collect_provenance())
-    for candidate in stage.candidates:
-        started = time.perf_counter()
-        run = run_to_target(
-            spectrum,
-            one_step(
-                spectrum,
-                batch_size=batch_size,
-                learning_rate=candidate.hyper_parameters["learning_rate"],
-                momentum=candidate.hyper_parameters["momentum"],
-            ),
-            target_risk=plan.target.value,
-            max_steps=workload.max_steps(batch_size),
-            divergence_factor=DIVERGENCE_FACTOR,
-        )
-        yield [
-            _trial(
-                plan,
-                workload,
-                batch_size,
-                candidate,
-                # No training set: every example is a fresh draw, and an epoch has no meaning.
-                num_train_examples=0,
-                num_parameters=len(spectrum.curvature_P),
-                status=run.status,
-                steps=run.steps,
-                wall_time_s=time.perf_counter() - started,
-                curve_steps=run.curve_steps,
-                # The expected risk is the loss on fresh examples: training and validation loss.
-                curve_train_loss=run.curve_risk,
-                curve_validation_loss=run.curve_risk,
-                curve_validation_accuracy=[math.nan] * len(run.curve_steps),
-                **provenance,
-            )
-        ]
-
-
-@functools.cache
-def _spectrum(workload: str) -> Spectrum:
-    spectrum = get_workload(workload).spectrum
-    assert spectrum is not None
-    return spectrum()

@@ -13,6 +13,8 @@ n = (-lr, 1) eps, so its second moments P = E[x x^T] = (E[theta^2], E[theta v], 
 the 3x3 recursion of the second moments written with 2x2 matrices. Squaring gives M^t and F(t) at
 t = 1, 2, 4, ...; between two of them the step to target is found by bisection, in log2 t products.
 
+Other methods are larger linear systems, and live in `surrogate/simulator`.
+
 Differs from the source: the learning rate stands outside the velocity, which is the same for a
 constant one.
 
@@ -20,8 +22,9 @@ Shapes: P modes.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,14 +180,23 @@ class ExpectedRun:
     curve_risk: tuple[float, ...]
 
 
+State = TypeVar("State")
+
+
+class Steps(Protocol[State]):
+    """So many steps of a linear system at once; `Flow` is one."""
+
+    def apply(self, state: State, /) -> State:
+        """Return the state after these steps."""
+
+    def twice(self) -> Self:
+        """Return twice as many steps."""
+
+
 def run_to_target(
     spectrum: Spectrum, step: Flow, *, target_risk: float, max_steps: int, divergence_factor: float
 ) -> ExpectedRun:
-    """Find the step at which the expected risk meets the target, exact to the step.
-
-    The risk is looked at on the grid 1, 2, 3, 4, 6, 8, 12, ...; from its first point that meets the
-    target the step is bisected: the risk is at the target there and above it one step before. A
-    risk that oscillates (high momentum) may have dipped below between two earlier grid points.
+    """Find the step at which momentum's expected risk meets the target; see `find_target`.
 
     Args:
         spectrum: the quadratic.
@@ -196,59 +208,70 @@ def run_to_target(
     Returns:
         The run.
     """
-    state = start(spectrum)
-    limit = divergence_factor * expected_risk(spectrum, state)
+    initial = start(spectrum)
+    return find_target(
+        step,
+        initial,
+        lambda moments, steps: expected_risk(spectrum, moments),
+        target_risk=target_risk,
+        max_steps=max_steps,
+        max_risk=divergence_factor * expected_risk(spectrum, initial),
+    )
+
+
+def find_target(
+    step: Steps[State],
+    state: State,
+    risk_of: Callable[[State, int], float],
+    *,
+    target_risk: float,
+    max_steps: int,
+    max_risk: float,
+) -> ExpectedRun:
+    """Find the step at which the expected risk meets the target, exact to the step.
+
+    The risk is looked at on the grid 1, 2, 3, 4, 6, 8, 12, ...; from its first point that meets the
+    target the step is bisected: the risk is at the target there and above it one step before. A
+    risk that oscillates (high momentum) may have dipped below between two earlier grid points.
+
+    Args:
+        step: one step of the system.
+        state: before the first.
+        risk_of: expected risk of a state after so many steps.
+        target_risk: the expected risk to reach.
+        max_steps: the budget.
+        max_risk: a risk above it is divergence.
+
+    Returns:
+        The run.
+    """
     curve: dict[int, float] = {}
-    flows: dict[int, Flow] = {}  # by their number of steps, a power of two
+    flows = {1: step}  # by their number of steps, a power of two
     done = 0
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is an answer
         while done < max_steps:
             # From 2^k go half of it to 3 2^(k-1), then half of it again to 2^(k+1).
             stride = 1 if done < 2 else 1 << (done.bit_length() - 2)
             if stride not in flows:
-                flows[stride] = flows[stride // 2].twice() if stride > 1 else step
+                flows[stride] = flows[stride // 2].twice()
             if done + stride > max_steps:
                 break
             before, state = state, flows[stride].apply(state)
-            risk = curve[done + stride] = expected_risk(spectrum, state)
+            risk = curve[done + stride] = risk_of(state, done + stride)
             if risk <= target_risk:
-                steps = _bisect(spectrum, flows, before, (done, stride), target_risk, curve)
+                low, width, state = done, stride, before
+                while width > 1:  # the target is met at low + width and not at low
+                    width //= 2
+                    middle = flows[width].apply(state)
+                    risk = curve[low + width] = risk_of(middle, low + width)
+                    if risk > target_risk:
+                        low, state = low + width, middle
+                steps = low + 1
                 return _run("reached", steps, {k: curve[k] for k in curve if k <= steps})
             done += stride
-            if not risk <= limit:  # also NaN
+            if not risk <= max_risk:  # also NaN
                 return _run("diverged", done, curve)
     return _run("not_reached", done, curve)
-
-
-def _bisect(
-    spectrum: Spectrum,
-    flows: dict[int, Flow],
-    state: Moments,
-    bracket: tuple[int, int],
-    target_risk: float,
-    curve: dict[int, float],
-) -> int:
-    """Return the first step after the bracket's start that meets the target, adding to the curve.
-
-    Args:
-        spectrum: the quadratic.
-        flows: by number of steps, up to the bracket's width.
-        state: at the bracket's start, where the risk is above the target.
-        bracket: start and width, a power of two; at its end the target is met.
-        target_risk: the expected risk to reach.
-        curve: risk by step.
-
-    Returns:
-        The step.
-    """
-    low, width = bracket
-    while width > 1:
-        width //= 2
-        middle = flows[width].apply(state)
-        risk = curve[low + width] = expected_risk(spectrum, middle)
-        if risk > target_risk:
-            low, state = low + width, middle
-    return low + 1
 
 
 def _run(status: Status, steps: int, curve: dict[int, float]) -> ExpectedRun:

@@ -8,9 +8,12 @@ from dataclasses import asdict, dataclass, field
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import trial_identity
+from surrogate.budget import Budget
+from surrogate.ranking import Question
+from surrogate.run_schedule import LENGTH, RunSchedule
 from surrogate.search_space import SearchSpace
 
-PROTOCOL_VERSION = 1  # raised when the same settings would plan other trials
+PROTOCOL_VERSION = 2  # raised when the same settings would plan other trials
 _SEEDS_PER_SWEEP = 1_000
 
 
@@ -87,6 +90,8 @@ class Plan:
         target: what stops a run.
         space: searched at every batch size.
         protocol: how.
+        budget: of a run.
+        schedule: of the learning rate.
     """
 
     workload: str
@@ -94,6 +99,36 @@ class Plan:
     target: Target
     space: SearchSpace
     protocol: Protocol
+    budget: Budget
+    schedule: RunSchedule = field(default_factory=RunSchedule)
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """What the repeats answer; the search zooms in on the first."""
+        return ("steps",) if self.budget.epochs is None else ("accuracy", "steps")
+
+    def space_at(self, batch_size: int) -> SearchSpace:
+        """Return the space at a batch size: with the schedule's length, where it is searched."""
+        if self.budget.epochs is not None or not self.schedule.has_length:
+            return self.space
+        return self.space.searching(self.schedule.dimension(self.budget.steps(batch_size)))
+
+    def hyper_parameters(self, point: Mapping[str, float], batch_size: int) -> dict[str, float]:
+        """Return every number of a run: the update rule's and its schedule's.
+
+        Args:
+            point: of the space at this batch size.
+            batch_size: examples per step.
+        """
+        length = int(point.get(LENGTH, self.budget.steps(batch_size)))
+        return {**point, **self.schedule.numbers(length)}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Choices that are words or hold for all runs, for their records."""
+        chosen = {name: f"{value:g}" for name, value in self.budget.chosen.items()}
+        chosen.pop("num_train_examples", None)  # a column of its own
+        return chosen | ({"schedule": self.schedule.name} if self.schedule.has_length else {})
 
     @property
     def study(self) -> str:
@@ -106,6 +141,8 @@ class Plan:
             "target": str(self.target),
             "space": asdict(self.space),
             "protocol": asdict(self.protocol) | {"repeats": None},
+            "budget": self.budget.chosen,
+            "schedule": asdict(self.schedule),
         }
         text = json.dumps(content, sort_keys=True)
         return f"{self.workload}-{self.optimizer}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from surrogate.executors import SweepFailedError, Workers, folder_workers
 from surrogate.local_processes import local_processes
 from surrogate.progress import SweepProgress
 from surrogate.protocol import Plan, Protocol
+from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
-from surrogate.study_record import write_study_record
+from surrogate.study_record import planned_trials, write_study_record
 from surrogate.sweep_loop import SweepLoop
 from surrogate.trial_parts import finished_trials, shares_folder, trials_folder, waiting_trials
 from surrogate.tuning_cost import TuningCost, tuning_cost
@@ -44,6 +45,7 @@ class SweepSettings:
         target: None for the workload's own.
         trials: configurations searched at each batch size; None for 64, or 32 in a quick sweep.
         repeats: fresh seeds of the best; None for 5, or 2 in a quick sweep.
+        run: how long a run is, its schedule and weight decay.
         seed: of the sweep.
         workers: processes; 0 for one per core, or per GPU where those are given.
         gpus: what each process sees as CUDA_VISIBLE_DEVICES, in turn; none leaves it as it is.
@@ -57,6 +59,7 @@ class SweepSettings:
     target: Target | None = None
     trials: int | None = None
     repeats: int | None = None
+    run: RunChoice = field(default_factory=RunChoice)
     seed: int = 0
     workers: int = 0
     gpus: tuple[str, ...] = ()
@@ -76,10 +79,11 @@ class SweepSettings:
             workload.check_batch_size(batch_size)
         if len(set(self.batch_sizes)) < len(self.batch_sizes):
             raise InputError("--batch-sizes: a batch size is given twice")
-        simulated = workload.engine == "noisy_quadratic"
-        if simulated and self.target and self.target.metric == "validation_accuracy":
-            raise InputError(f"--target {self.target}: {self.workload} has no accuracy")
-        _ = self.plan
+        workload.check_target(self.target or workload.target)
+        if workload.engine != "population" and self.run.schedule.has_length:
+            raise InputError(f"--schedule: {self.workload} has a constant rate only")
+        for size in self.sizes:
+            _ = self.plan.space_at(size)
 
     @property
     def plan(self) -> Plan:
@@ -93,7 +97,9 @@ class SweepSettings:
             workload=self.workload,
             optimizer=self.optimizer,
             target=self.target or workload.target,
-            space=workload.space(self.optimizer),
+            space=self.run.space(workload.space(self.optimizer)),
+            budget=self.run.budget(workload),
+            schedule=self.run.schedule,
             protocol=replace(
                 base,
                 trials=trials,
@@ -182,6 +188,8 @@ def run_sweep(
     """
     started = time.monotonic()
     plan, folder = settings.plan, settings.out.resolve()
+    if check_data := get_workload(settings.workload).check_data:
+        check_data()
     _check_writable(settings)
     before = {size: finished_trials(plan, size, folder) for size in settings.sizes}
     missing = [size for size, done in before.items() if next_stage(plan, size, done)]
@@ -192,7 +200,7 @@ def run_sweep(
             _terminate_as_interrupt(),
             SweepProgress(
                 title=settings.workload,
-                planned={size: max(plan.protocol.planned_trials, there[size]) for size in missing},
+                planned={size: max(planned_trials(plan), there[size]) for size in missing},
                 found=there,
                 widening_trials=plan.protocol.widening_trials,
                 shown=progress,

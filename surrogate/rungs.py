@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from models_of_scaling.errors import InputError
+from surrogate.data_root import add_data_root_argument
+from surrogate.image_data import IMAGE_SETS
+from surrogate.image_workloads import image_rung, up_to
 
 if TYPE_CHECKING:
     from fullscale.data.image_arrays import ImageArrays
@@ -61,6 +64,12 @@ class Parameter:
             )
 
 
+_MNIST = (
+    Parameter(name="holdout", help="training images kept for validation", low=10, high=30_000),
+    Parameter(name="subset", help="its first N training images", low=16, high=60_000),
+    Parameter(name="width", help="hidden units", low=8, high=256, choices=MLP_WIDTHS),
+    Parameter(name="resolution", help="side of the images, pixels", low=4, high=28),
+)
 _SUBSET = Parameter(name="subset", help="digits: its first N training images", low=16, high=1024)
 PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
     "digits": (
@@ -68,6 +77,8 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         Parameter(name="width", help="digits: hidden units", low=8, high=256, choices=MLP_WIDTHS),
     ),
     "digits_cnn": (_SUBSET,),
+    "mnist": _MNIST,
+    "fashion_mnist": _MNIST,
     "noisy_quadratic": (
         Parameter(name="modes", help="noisy_quadratic: dimensions", low=10, high=100_000),
         Parameter(
@@ -94,8 +105,13 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of the sweep's command.
     """
+    add_data_root_argument(parser)
     parser.add_argument("--workload", required=True, help=", ".join(PARAMETERS))
-    parser.add_argument("--optimizer", default="momentum", help="momentum (default) or lars")
+    parser.add_argument(
+        "--optimizer",
+        default="momentum",
+        help="momentum (default) or another that the workload has",
+    )
     for each in {each.name: each for known in PARAMETERS.values() for each in known}.values():
         parser.add_argument(f"--{each.name}", type=float, help=each.help)
 
@@ -110,6 +126,7 @@ def pop_workload(arguments: dict[str, Any]) -> str:
         The workload's name, with the parameters that were given.
     """
     workload = str(arguments.pop("workload"))
+    arguments.pop("data_root")  # has been set where it was parsed
     names = dict.fromkeys(each.name for known in PARAMETERS.values() for each in known)
     values = {name: arguments.pop(name) for name in names}
     given = {name: value for name, value in values.items() if value is not None}
@@ -192,7 +209,10 @@ def rung_of_name(workloads: "Mapping[str, Workload]", name: str) -> "Workload":
     """
     base, values = values_of_name(name)
     workload = workloads[base]
-    changed = _digits_rung if workload.engine == "population" else _quadratic_rung
+    if workload.engine == "noisy_quadratic":
+        changed = _quadratic_rung
+    else:
+        changed = image_rung if workload.dataset in IMAGE_SETS else _digits_rung
     return dataclasses.replace(changed(workload, values), name=name)
 
 
@@ -204,16 +224,11 @@ def _digits_rung(workload: "Workload", values: Mapping[str, float]) -> "Workload
     size = int(values["subset"])
     return dataclasses.replace(
         workload,
-        batch_sizes=_up_to(workload.batch_sizes, size),
-        quick_batch_sizes=_up_to(workload.quick_batch_sizes, size),
+        batch_sizes=up_to(workload.batch_sizes, size),
+        quick_batch_sizes=up_to(workload.quick_batch_sizes, size),
         max_batch_size=size,
         load=functools.partial(_digits_subset, size),
     )
-
-
-def _up_to(batch_sizes: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """Return the batch sizes below a training set's size, and the whole set."""
-    return (*(each for each in batch_sizes if each < size), size)
 
 
 @functools.cache

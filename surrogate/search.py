@@ -10,17 +10,18 @@ The page for reviewers is docs/search_protocol.md. In short, at every batch size
    The fewest steps of a search are a lucky seed's as often as a good configuration's.
 5. `repeat`: the winner again, with other fresh seeds; only these are the steps to target.
 
+Where every run has a fixed number of epochs, accuracy at their end leads the search, and both
+questions have a shortlist, a winner and repeats of their own.
+
 The plan is a pure function of the finished trials: a sweep that was stopped anywhere goes on where
 it was, and two machines plan alike.
 """
 
-import math
-import statistics
 from collections.abc import Sequence
 
-from models_of_scaling.targets import Target
 from models_of_scaling.trials import Trial
 from surrogate.protocol import Candidate, Plan, Stage
+from surrogate.ranking import ranked_trials, shortlist_winner, steps_to_target
 from surrogate.search_space import SearchSpace, Side
 
 # Seeds of the stages' Sobol sequences: the word's number plus the stage's.
@@ -40,14 +41,14 @@ def next_stage(plan: Plan, batch_size: int, done: Sequence[Trial]) -> Stage | No
         The stage, or None where the batch size is complete.
     """
     by_id = {trial.trial_id: trial for trial in done if trial.status != "interrupted"}
-    space, found = plan.space, list[Trial]()
+    space, found = plan.space_at(batch_size), list[Trial]()
 
     def missing(wanted: list[Candidate], name: str) -> Stage | None:
         names = [candidate.trial_id(plan, batch_size) for candidate in wanted]
         found.extend(by_id[each] for each in names if each in by_id)
         lacking = [c for c, each in zip(wanted, names, strict=True) if each not in by_id]
         return (
-            Stage(name=name, candidates=tuple(lacking), fewest_steps=_fewest_steps(found))
+            Stage(name=name, candidates=tuple(lacking), fewest_steps=_fewest_steps(plan, found))
             if lacking
             else None
         )
@@ -57,13 +58,13 @@ def next_stage(plan: Plan, batch_size: int, done: Sequence[Trial]) -> Stage | No
     if stage := missing(_points(plan, batch_size, "wide", space, half), "wide"):
         return stage
     for zoom, width in enumerate(protocol.zoom_widths, 1):
-        best = best_trial(found, plan.target)
+        best = _best(plan, found)
         box = space.around(best.hyper_parameters, width=width) if best else space
         count = _share(protocol.trials // 2, zoom, len(protocol.zoom_widths))
         if stage := missing(_points(plan, batch_size, f"zoom-{zoom}", box, count), f"zoom-{zoom}"):
             return stage
     for widening in range(1, protocol.max_widenings + 1):
-        best = best_trial(found, plan.target)
+        best = _best(plan, found)
         if best is None:
             break
         side = space.border(best.hyper_parameters, margin=protocol.border_margin)
@@ -73,14 +74,22 @@ def next_stage(plan: Plan, batch_size: int, done: Sequence[Trial]) -> Stage | No
         name = f"widen-{widening}"
         if stage := missing(_points(plan, batch_size, name, box, protocol.widening_trials), name):
             return stage
-    shortlist = ranked_trials(found, plan.target)[: protocol.shortlist]
-    if not shortlist:
-        return None
-    if len(shortlist) == 1:
-        return missing(_again(plan, shortlist, "repeat"), "repeat")
-    if stage := missing(_again(plan, shortlist, "shortlist"), "shortlist"):
+    shortlists = [
+        ranked_trials(found, plan.target, question)[: protocol.shortlist]
+        for question in plan.questions
+    ]
+    if max(len(shortlist) for shortlist in shortlists) <= 1:
+        winners = [trial for shortlist in shortlists for trial in shortlist]
+        return missing(_again(plan, winners, "repeat"), "repeat")
+    everyone = [trial for shortlist in shortlists for trial in shortlist]
+    if stage := missing(_again(plan, everyone, "shortlist"), "shortlist"):
         return stage
-    return missing(_again(plan, [_winner(shortlist, found)], "repeat"), "repeat")
+    winners = [
+        shortlist_winner(shortlist, found, plan.target, question)
+        for shortlist, question in zip(shortlists, plan.questions, strict=True)
+        if shortlist
+    ]
+    return missing(_again(plan, winners, "repeat"), "repeat")
 
 
 def _share(total: int, part: int, parts: int) -> int:
@@ -95,10 +104,11 @@ def _points(
     word, _, number = stage.partition("-")
     seed = (plan.protocol.seed, batch_size, _STAGE_NUMBERS[word] + int(number or 0))
     settings = {"stage": stage} | {f"space_{k}": v for k, v in box.in_words().items()}
+    settings |= plan.settings
     return [
         Candidate(
             phase="search",
-            hyper_parameters=point,
+            hyper_parameters=plan.hyper_parameters(point, batch_size),
             settings=settings,
             seed=plan.protocol.search_seed,
         )
@@ -117,7 +127,7 @@ def _widened(
 
 
 def _again(plan: Plan, configurations: Sequence[Trial], phase: str) -> list[Candidate]:
-    """Return configurations with fresh seeds: neither the search's nor the other phase's."""
+    """Return configurations, each once, with fresh seeds: neither the search's nor the other's."""
     protocol = plan.protocol
     first = protocol.search_seed + 1
     seeds = range(first, first + protocol.shortlist_seeds)
@@ -130,63 +140,19 @@ def _again(plan: Plan, configurations: Sequence[Trial], phase: str) -> list[Cand
             settings=trial.settings,
             seed=seed,
         )
-        for trial in configurations
+        for trial in {trial.trial_id: trial for trial in configurations}.values()
         for seed in seeds
     ]
 
 
-def _winner(shortlist: Sequence[Trial], found: Sequence[Trial]) -> Trial:
-    """Return the configuration whose fresh seeds have the least median steps to target.
-
-    A seed that did not reach the target counts as infinitely slow; ties go to the better of the
-    search.
-    """
-
-    def median(configuration: Trial) -> float:
-        return statistics.median(
-            trial.steps if trial.status == "reached" else math.inf
-            for trial in found
-            if trial.phase == "shortlist"
-            and trial.hyper_parameters == configuration.hyper_parameters
-            and trial.settings == configuration.settings
-        )
-
-    return min(shortlist, key=median)
+def _best(plan: Plan, trials: Sequence[Trial]) -> Trial | None:
+    return next(iter(ranked_trials(trials, plan.target, plan.questions[0])), None)
 
 
-def ranked_trials(trials: Sequence[Trial], target: Target) -> list[Trial]:
-    """Return the search trials that reached the target, the one with the fewest steps first.
-
-    Ties go to the better value of the target's metric when it was reached, then to the smaller
-    learning rate, then to the smaller momentum.
-
-    Args:
-        trials: of one batch size, of any phase.
-        target: what they were stopped at.
-
-    Returns:
-        The trials; none where none reached it.
-    """
-
-    def rank(trial: Trial) -> tuple[float, ...]:
-        value = float(getattr(trial, f"curve_{target.metric}")[-1])
-        return (
-            trial.steps,
-            value if target.direction == "<=" else -value,
-            trial.hyper_parameters["learning_rate"],
-            trial.hyper_parameters.get("momentum", 0.0),
-        )
-
-    reached = (each for each in trials if each.status == "reached" and each.phase == "search")
-    return sorted(reached, key=rank)
-
-
-def best_trial(trials: Sequence[Trial], target: Target) -> Trial | None:
-    """Return the first of `ranked_trials`, or None."""
-    return next(iter(ranked_trials(trials, target)), None)
-
-
-def _fewest_steps(trials: Sequence[Trial]) -> int | None:
-    # Shortlisted ones too: where the rest is cut must not depend on which of them ran before a kill.
-    steps = [t.steps for t in trials if t.status == "reached" and t.phase != "repeat"]
-    return min(steps, default=None)
+def _fewest_steps(plan: Plan, trials: Sequence[Trial]) -> int | None:
+    """Return the fewest steps of a search, by which slow runs are stopped; None: none is."""
+    if plan.budget.epochs is not None:
+        return None
+    # Shortlisted ones too: the cut must not depend on which of them ran before a kill.
+    reached = [trial for trial in trials if trial.phase != "repeat" and trial.status == "reached"]
+    return min((int(steps_to_target(trial, plan.target)) for trial in reached), default=None)

@@ -32,6 +32,7 @@ class Dimension:
         complement: the coordinate is 1 - value (momentum) and not the value itself.
         bounds: sides that nature sets (momentum can't go below 0): no optimum there is
             suspicious, and nothing is widened beyond.
+        is_whole: whether values are whole numbers.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Dimension:
     high: float
     complement: bool = False
     bounds: tuple[Side, ...] = ()
+    is_whole: bool = False
 
     def __post_init__(self) -> None:
         """Check the range.
@@ -59,6 +61,8 @@ class Dimension:
     def value(self, place: float) -> float:
         """Return the hyper-parameter at a place in [0, 1] of the range."""
         coordinate = self.low * math.exp(place * self.log_range)
+        if self.is_whole:
+            return float(round(coordinate))
         return _rounded(1 - coordinate if self.complement else coordinate)
 
     def place(self, value: float) -> float:
@@ -93,23 +97,28 @@ class SearchSpace:
     """A box of searched numbers, and numbers that stay fixed.
 
     Attributes:
-        dimensions: the searched numbers, `learning_rate` and `momentum` among them. The range of
-            the learning rate is that of the effective one, learning_rate / (1 - momentum), as in
-            Shallue et al. 2018, arXiv:1811.03600, section 4: what is good at small batches depends
-            on it alone, so its range is covered evenly whatever the momentum.
+        dimensions: the searched numbers, `learning_rate` among them. Where there is a velocity,
+            the range of the learning rate is that of the effective one,
+            learning_rate / (1 - momentum), as in Shallue et al. 2018, arXiv:1811.03600, section 4:
+            what is good at small batches depends on it alone, so its range is covered evenly
+            whatever the momentum.
         fixed: the others, by name.
+        velocity_decay: the number by which a velocity that sums its gradients decays. "" where the
+            method has none: a first moment that is a mean (Adam's beta1) does not lengthen a step.
     """
 
     dimensions: tuple[Dimension, ...]
     fixed: Mapping[str, float] = field(default_factory=dict)
+    velocity_decay: str = "momentum"
 
     def _hyper_parameters(self, coordinates: Mapping[str, float]) -> dict[str, float]:
         found = {**self.fixed, **coordinates}
-        return found | {"learning_rate": _rounded(found["learning_rate"] * (1 - found["momentum"]))}
+        rate = found["learning_rate"] * (1 - found.get(self.velocity_decay, 0.0))
+        return found | {"learning_rate": _rounded(rate)}
 
-    @staticmethod
-    def _coordinates(point: Mapping[str, float]) -> dict[str, float]:
-        return {**point, "learning_rate": point["learning_rate"] / (1 - point["momentum"])}
+    def _coordinates(self, point: Mapping[str, float]) -> dict[str, float]:
+        effective = point["learning_rate"] / (1 - point.get(self.velocity_decay, 0.0))
+        return {**point, "learning_rate": effective}
 
     def points(self, count: int, *, seed: tuple[int, ...]) -> list[dict[str, float]]:
         """Return a scrambled Sobol sequence's first points (Owen 1998, as scipy has it).
@@ -176,9 +185,22 @@ class SearchSpace:
             ),
         )
 
+    def searching(self, dimension: Dimension) -> "SearchSpace":
+        """Return the space with one number more that is searched, be it fixed so far or new."""
+        fixed = {name: value for name, value in self.fixed.items() if name != dimension.name}
+        others = tuple(each for each in self.dimensions if each.name != dimension.name)
+        return replace(self, dimensions=(*others, dimension), fixed=fixed)
+
+    def fixing(self, **values: float) -> "SearchSpace":
+        """Return the space with numbers that stay fixed, be they searched so far or new."""
+        others = tuple(each for each in self.dimensions if each.name not in values)
+        return replace(self, dimensions=others, fixed={**self.fixed, **values})
+
     def in_words(self) -> dict[str, str]:
         """Return each range as text, by the name of its coordinate."""
-        names = {"learning_rate": "learning_rate / (1 - momentum)", "momentum": "1 - momentum"}
+        names = {each.name: f"1 - {each.name}" for each in self.dimensions if each.complement}
+        if self.velocity_decay in {*names, *self.fixed}:
+            names["learning_rate"] = f"learning_rate / (1 - {self.velocity_decay})"
         return {
             names.get(each.name, each.name): f"{each.low:.4g} to {each.high:.4g}"
             for each in self.dimensions

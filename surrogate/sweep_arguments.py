@@ -9,6 +9,7 @@ from typing import Any
 from models_of_scaling.command_line import OneLineParser
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
+from surrogate.protocol_flags import add_run_arguments, pop_run_choice
 from surrogate.run_sweep import MakeWorkers, SweepSettings
 from surrogate.rungs import add_workload_arguments, pop_workload
 
@@ -30,6 +31,7 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, help="searched at each batch size (64; quick: 32)")
     parser.add_argument("--repeats", type=int, help="fresh seeds of the best (5; quick: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the whole sweep")
+    add_run_arguments(parser)
     parser.add_argument("--quick", action="store_true", help="fewer batch sizes and trials")
     parser.add_argument("--dry-run", action="store_true", help="say what it would cost; run none")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -81,6 +83,7 @@ def read_arguments(parsed: argparse.Namespace) -> SweepArguments:
         arguments.pop(name) for name in ("executor", "scheduler", "submitit")
     )
     arguments["workload"] = pop_workload(arguments)
+    arguments["run"] = pop_run_choice(arguments)
     arguments["target"] = None if target is None else Target.parse(target)
     arguments["batch_sizes"] = () if sizes is None else _batch_sizes(sizes)
     arguments["gpus"] = () if gpus is None else _gpus(gpus)

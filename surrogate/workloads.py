@@ -5,92 +5,16 @@ so that a ladder's trials, files and fits say what they are (`surrogate/rungs.py
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
-from surrogate.search_space import Dimension, SearchSpace
+from surrogate.image_workloads import image_workloads
+from surrogate.optimizer_spaces import NETWORK_SPACES, SIMULATOR_SPACES
+from surrogate.workload import Workload as Workload  # part of this module's face
 
 if TYPE_CHECKING:
     from fullscale.data.image_arrays import ImageArrays
     from surrogate.noisy_quadratic import Spectrum
-
-Engine = Literal["population", "noisy_quadratic"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """A problem to sweep over batch sizes.
-
-    Attributes:
-        name: by which the command line calls it.
-        dataset: name of the data set.
-        model: name of the network, a key of `fullscale.models.NETWORKS`, or of the simulator.
-        engine: what trains it.
-        target: the default target.
-        batch_sizes: the default ones.
-        quick_batch_sizes: those of a quick sweep.
-        max_batch_size: the whole training set, or where the search spaces end.
-        spaces: by optimizer name, the search space at every batch size.
-        floor_steps: see `max_steps`.
-        budget_examples: see `max_steps`.
-        search_effort: multiplies the default number of trials.
-        zoom_widths: see `protocol.Protocol`.
-        deterministic: a second seed would give the same run, so there is one repeat.
-        load: returns the data; None for a simulator.
-        spectrum: returns the simulator's modes; None for data.
-    """
-
-    name: str
-    dataset: str
-    model: str
-    engine: Engine = "population"
-    target: Target
-    batch_sizes: tuple[int, ...]
-    quick_batch_sizes: tuple[int, ...]
-    max_batch_size: int
-    spaces: Mapping[str, SearchSpace]
-    floor_steps: int
-    budget_examples: int
-    zoom_widths: tuple[float, ...] = (0.3,)
-    search_effort: int = 1
-    deterministic: bool = False
-    load: "Callable[[], ImageArrays] | None" = None
-    spectrum: "Callable[[], Spectrum] | None" = None
-
-    def max_steps(self, batch_size: int) -> int:
-        """Return the budget of one run: floor_steps + budget_examples / batch_size.
-
-        The same shape as the law of steps to target, ten times above it on the default target, so
-        that only bad configurations are cut off.
-        """
-        return self.floor_steps + -(-self.budget_examples // batch_size)
-
-    def space(self, optimizer: str) -> SearchSpace:
-        """Return the search space of an optimizer.
-
-        Raises:
-            InputError: where there is none; those that have one are listed.
-        """
-        if optimizer not in self.spaces:
-            known = ", ".join(self.spaces)
-            raise InputError(
-                f"--optimizer {optimizer!r} has no search space on {self.name}; one of {known}"
-            )
-        return self.spaces[optimizer]
-
-    def check_batch_size(self, batch_size: int) -> None:
-        """Check that a batch size can be swept.
-
-        Raises:
-            InputError: where it is not in 1 ... max_batch_size.
-        """
-        if not 1 <= batch_size <= self.max_batch_size:
-            raise InputError(
-                f"--batch-sizes: {batch_size} is not in 1..{self.max_batch_size} ({self.name})"
-            )
 
 
 @functools.cache
@@ -106,27 +30,6 @@ def _zhang() -> "Spectrum":
     return zhang_spectrum()
 
 
-def _momentum(low: float) -> Dimension:
-    """1 - momentum from `low` to 1; momentum 0 is as low as it gets."""
-    return Dimension(name="momentum", low=low, high=1.0, complement=True, bounds=("high",))
-
-
-def _learning_rate(low: float, high: float) -> Dimension:
-    """The range of the effective learning rate, learning_rate / (1 - momentum)."""
-    return Dimension(name="learning_rate", low=low, high=high)
-
-
-_NETWORK_SPACES = {
-    "momentum": SearchSpace(
-        dimensions=(_learning_rate(0.02, 10.0), _momentum(0.05)), fixed={"weight_decay": 0.0}
-    ),
-    # The paper's trust coefficient 0.001 is for ImageNet: with it, weights that should move in 20
-    # steps need learning rates that tear the biases, which have no trust ratio, apart.
-    "lars": SearchSpace(
-        dimensions=(_learning_rate(0.03, 30.0), _momentum(0.05)),
-        fixed={"weight_decay": 0.0, "trust_coefficient": 0.05},
-    ),
-}
 # Chosen on real runs, 10 seeds of a tuned configuration at batch sizes 1 to 1,024: every one
 # reaches a training loss of 0.05, the whole set in 28 steps (a resolution of 4 %), and the seeds
 # differ by 7 to 24 %. A validation loss of 0.2 or an accuracy of 0.95 is near what this network can
@@ -145,7 +48,7 @@ WORKLOADS: dict[str, Workload] = {
             batch_sizes=_DIGITS_BATCH_SIZES,
             quick_batch_sizes=(16, 32, 64, 128, 256, 512, 1024),
             max_batch_size=1024,
-            spaces=_NETWORK_SPACES,
+            spaces=NETWORK_SPACES,
             floor_steps=200,
             budget_examples=20_000,
             load=_digits,
@@ -158,7 +61,7 @@ WORKLOADS: dict[str, Workload] = {
             batch_sizes=_DIGITS_BATCH_SIZES,
             quick_batch_sizes=(8, 32, 128, 512),
             max_batch_size=1024,
-            spaces=_NETWORK_SPACES,
+            spaces=NETWORK_SPACES,
             floor_steps=200,
             budget_examples=20_000,
             load=_digits,
@@ -173,12 +76,7 @@ WORKLOADS: dict[str, Workload] = {
             batch_sizes=tuple(2**power for power in range(19)),
             quick_batch_sizes=tuple(2**power for power in range(6, 18, 2)),
             max_batch_size=2**24,
-            spaces={
-                "momentum": SearchSpace(
-                    dimensions=(_learning_rate(1e-3, 300.0), _momentum(3e-3)),
-                    fixed={"weight_decay": 0.0},
-                )
-            },
+            spaces=SIMULATOR_SPACES,
             floor_steps=2_000,  # tuned runs take 170 steps at least, and 6 million examples
             budget_examples=40_000_000,
             # One space serves batch sizes from 1 to 262,144: it is twice as long, in decades, so
@@ -188,6 +86,7 @@ WORKLOADS: dict[str, Workload] = {
             deterministic=True,
             spectrum=_zhang,
         ),
+        *image_workloads(NETWORK_SPACES),
     )
 }
 

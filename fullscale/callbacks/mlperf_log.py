@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fullscale.callbacks.line_file import LineFile
 from fullscale.module import Classifier
+from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.errors import InputError
 from models_of_scaling.provenance import collect_provenance
 
@@ -236,9 +237,20 @@ def model_values(module: Classifier) -> dict[str, Value]:
 
     Args:
         module: prepared.
+
+    Returns:
+        Values by key.
+
+    Raises:
+        InputError: where the log has no words for the run's schedule.
     """
     data, schedule = module.data, module.schedule
     layout = data.plan.layout
+    if not isinstance(schedule, WarmupPolynomial):
+        raise InputError(
+            "--mlperf_log.file: its rules want --model.schedule polynomial, "
+            f"not {module.schedule_name}"
+        )
     method = "lars" if module.rule.name == "lars" else "sgd"
     warmup_epochs = schedule.warmup_steps * layout.global_batch_size / data.plan.num_train_examples
     values: dict[str, Value] = {

@@ -7,11 +7,12 @@ from fullscale.callbacks.record_trial import RecordTrial
 from fullscale.callbacks.throughput import Throughput
 from fullscale.models import count_parameters
 from fullscale.module import Classifier
+from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.provenance import collect_provenance
 
 
 def describe_run(module: Classifier) -> list[str]:
-    """Return the first five lines of a run.
+    """Return the first lines of a run.
 
     Args:
         module: prepared.
@@ -38,12 +39,22 @@ def describe_run(module: Classifier) -> list[str]:
         f" {_describe_batch_norm(module)}; {module.data.dataset},"
         f" {plan.num_train_examples:,} examples",
         f"rate    {module.rule.name} ({numbers}), peak {module.learning_rate:g} after"
-        f" {schedule.warmup_steps} warm-up steps, then decay of power {schedule.decay_power:g}",
+        f" {schedule.warmup_steps} warm-up steps, then {_describe_schedule(module)}",
         f"length  {plan.num_train_steps} steps = {plan.epochs:g} epochs{stops}, or to"
         f" {module.target}; evaluated every {plan.evaluate_every_steps} steps",
         f"seed    {module.data.seed} (data order); commit {code.commit[:12]}"
         + (", with changes" if code.dirty else ""),
+        f"groups  {module.parameter_groups.describe(module.network)}",
     ]
+
+
+def _describe_schedule(module: Classifier) -> str:
+    if isinstance(module.schedule, WarmupPolynomial):
+        return f"decay of power {module.schedule.decay_power:g}"
+    numbers = (
+        f"{name} {value:g}" for name, value in module.schedule.shape_numbers.items() if value
+    )
+    return ", ".join([module.schedule_name.replace("_", " "), *numbers])
 
 
 def _describe_batch_norm(module: Classifier) -> str:

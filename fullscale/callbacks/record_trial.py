@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from fullscale.evaluation import Evaluation
 from fullscale.models import count_parameters
 from fullscale.module import Classifier
+from fullscale.optimizers.parameter_groups import USUAL
 from models_of_scaling.errors import InputError
 from models_of_scaling.provenance import Provenance, collect_provenance
 from models_of_scaling.trials import Trial, write_trials
@@ -210,8 +211,8 @@ def hyper_parameters(module: Classifier) -> dict[str, float]:
         **module.numbers,
         "warmup_steps": float(schedule.warmup_steps),
         "num_train_steps": float(schedule.num_train_steps),
-        "decay_power": schedule.decay_power,
-        "end_learning_rate": schedule.end_factor * module.learning_rate,
+        "end_learning_rate": schedule.end * module.learning_rate,
+        **schedule.shape_numbers,
         "label_smoothing": module.label_smoothing,
     }
 
@@ -224,7 +225,7 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
         module: prepared.
     """
     chosen: dict[str, Any] = {
-        "schedule": "warmup_polynomial",
+        "schedule": module.schedule_name,
         "train_duration": module.train_duration,
         "warmup": module.warmup,
         "evaluate_every": module.data.evaluate_every,
@@ -236,6 +237,9 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
     }
     if module.batch_norm_span is not None:
         chosen["batch_norm_span"] = module.batch_norm_span
+    for name, words in vars(module.parameter_groups).items():
+        if words != USUAL:
+            chosen[name] = words
     if not module.batch_norm_moving_averages:
         chosen["batch_norm_moving_averages"] = False
     if trainer.limit_val_batches != 1.0:

@@ -12,7 +12,7 @@ same only while it is constant; weight decay is added to the gradient (L2), as t
 import torch
 from torch import Tensor
 
-from fullscale.optimizers.update_rule import Numbers, State, TensorTraits, UpdateRule
+from fullscale.optimizers.update_rule import Numbers, State, TensorTraits, UpdateRule, with_decay
 
 
 def _init_state(parameter: Tensor) -> State:
@@ -22,9 +22,8 @@ def _init_state(parameter: Tensor) -> State:
 def _update(
     parameter: Tensor, gradient: Tensor, state: State, numbers: Numbers, traits: TensorTraits
 ) -> tuple[Tensor, State]:
-    if traits.decayed:
-        gradient = gradient + numbers["weight_decay"] * parameter
-    velocity = numbers["momentum"] * state["velocity"] + gradient
+    direction = with_decay(gradient, parameter, numbers, traits)
+    velocity = numbers["momentum"] * state["velocity"] + direction
     return parameter - numbers["learning_rate"] * velocity, {"velocity": velocity}
 
 

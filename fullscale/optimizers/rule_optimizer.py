@@ -1,13 +1,58 @@
-"""A torch.optim.Optimizer around an update rule, for any trainer."""
+"""A torch.optim.Optimizer around an update rule, for any trainer and also for FSDP2's shards."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, Partial, Replicate
 from torch.nn import Parameter
 
-from fullscale.optimizers.registry import tensor_traits
-from fullscale.optimizers.update_rule import UpdateRule
+from fullscale.optimizers.parameter_groups import tensor_traits
+from fullscale.optimizers.update_rule import Numbers, State, TensorTraits, UpdateRule
+
+
+def working_copy(tensor: Tensor, *, whole: bool = False) -> Tensor:
+    """Return a tensor as a rule computes with it: at least single precision.
+
+    Half-precision weights are updated in single precision, by a state in single precision, and
+    rounded once; a moment or a count of steps in bfloat16 would stand still after a few steps.
+
+    Args:
+        tensor: parameter or gradient, maybe cut over devices.
+        whole: gather it; then all ranks must call.
+    """
+    if whole and isinstance(tensor, DTensor):
+        tensor = tensor.full_tensor()
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def initial_state(rule: UpdateRule, parameter: Tensor) -> State:
+    """Return the state that a trainer keeps for a parameter before its first step.
+
+    Args:
+        rule: the method.
+        parameter: of any floating type, on any device.
+    """
+    start = working_copy(parameter.detach(), whole=rule.needs_whole_tensor)
+    return {name: value.clone() for name, value in rule.init_state(start).items()}
+
+
+def _settled(tensor: Tensor) -> Tensor:
+    """Sum up what is still spread over ranks as parts of a sum: a norm that becomes state."""
+    if isinstance(tensor, DTensor) and any(isinstance(p, Partial) for p in tensor.placements):
+        whole = [Replicate() if isinstance(p, Partial) else p for p in tensor.placements]
+        return tensor.redistribute(placements=whole)
+    return tensor
+
+
+def _write(parameter: Tensor, value: Tensor) -> None:
+    """Write a new value into a parameter, whole or cut; without communication."""
+    if isinstance(parameter, DTensor) and not isinstance(value, DTensor):
+        mesh = parameter.device_mesh
+        everywhere = DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False)
+        value = everywhere.redistribute(mesh, parameter.placements)
+    parameter.copy_(value)
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -23,6 +68,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         *,
         rule: UpdateRule,
         learning_rate: float,
+        traits: Sequence[TensorTraits] | None = None,
         **numbers: float,
     ) -> None:
         """Collect the parameters into one group.
@@ -31,12 +77,17 @@ class RuleOptimizer(torch.optim.Optimizer):
             params: of the network.
             rule: the method.
             learning_rate: before any schedule.
+            traits: of each parameter; by its shape when not given.
             **numbers: the rule's other numbers; its defaults where missing.
         """
         complete = rule.numbers(learning_rate=learning_rate, **numbers)
         complete["lr"] = complete.pop("learning_rate")
         self._rule = rule
-        super().__init__(params, complete)
+        everyone = list(params)
+        chosen = [tensor_traits(p) for p in everyone] if traits is None else traits
+        self._traits = dict(zip(everyone, chosen, strict=True))
+        self._trained: dict[Parameter, Tensor] = {}
+        super().__init__(everyone, complete)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -56,16 +107,55 @@ class RuleOptimizer(torch.optim.Optimizer):
             numbers = {name: group[name] for name in self._rule.defaults}
             numbers["learning_rate"] = group["lr"]
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if not self.state[parameter]:
-                    self.state[parameter] = self._rule.init_state(parameter)
-                new, self.state[parameter] = self._rule.update(
-                    parameter,
-                    parameter.grad,
-                    self.state[parameter],
-                    numbers,
-                    tensor_traits(parameter),
-                )
-                parameter.copy_(new)
+                if parameter.grad is not None:
+                    self._step_tensor(parameter, numbers)
         return loss
+
+    def _step_tensor(self, parameter: Parameter, numbers: Numbers) -> None:
+        assert parameter.grad is not None
+        if not self.state[parameter]:
+            self.state[parameter] = initial_state(self._rule, parameter)
+        whole = self._rule.needs_whole_tensor
+        new, state = self._rule.update(
+            working_copy(parameter, whole=whole),
+            working_copy(parameter.grad, whole=whole),
+            self.state[parameter],
+            numbers,
+            self._traits[parameter],
+        )
+        self.state[parameter] = {name: _settled(value) for name, value in state.items()}
+        _write(parameter, new)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state in the types it was saved in.
+
+        torch's own version would round the single-precision state of half-precision weights.
+
+        Args:
+            state_dict: as `state_dict` returned it.
+        """
+        super().load_state_dict(state_dict)
+        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
+        ours = [parameter for group in self.param_groups for parameter in group["params"]]
+        for index, parameter in zip(saved, ours, strict=True):
+            for name, value in state_dict["state"].get(index, {}).items():
+                self.state[parameter][name] = value.to(parameter.device).clone()
+
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def show_evaluation_parameters(self) -> None:
+        """Put the weights to evaluate with into the network, where the rule has other ones."""
+        if self._rule.evaluation_parameter is None or self._trained:
+            return
+        for parameter, state in self.state.items():
+            whole = working_copy(parameter, whole=self._rule.needs_whole_tensor)
+            self._trained[parameter] = parameter.detach().clone()
+            _write(parameter, self._rule.evaluation_parameter(whole, state))
+
+    @torch.inference_mode(mode=False)
+    @torch.no_grad()
+    def show_trained_parameters(self) -> None:
+        """Put the weights that are trained back into the network, bit for bit."""
+        for parameter, value in self._trained.items():
+            parameter.copy_(value)
+        self._trained = {}

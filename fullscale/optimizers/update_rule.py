@@ -1,18 +1,26 @@
 """What an update rule is: a pure function of one tensor, its gradient, its state and numbers.
 
-One definition serves every user. `RuleOptimizer` applies it in place for a trainer;
-`surrogate.population` maps it over stacked members with `torch.func.vmap`, where each number may
-differ from member to member. So a rule uses tensor arithmetic only: no `if` on a tensor's value, no
-in-place change, norms by `torch.linalg.vector_norm`.
+One definition serves every user. `RuleOptimizer` applies it for a trainer, also to tensors that
+FSDP2 has cut (DTensors); `surrogate.population` maps it over stacked members with
+`torch.func.vmap`, where each number may differ from member to member. So a rule uses tensor
+arithmetic only: no `if` on a tensor's value, no in-place change, norms by
+`torch.linalg.vector_norm`. A Python `if` on a shape or a trait is fine.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-Numbers = Mapping[str, float | Tensor]
+from models_of_scaling.errors import InputError
+
+Number = float | Tensor
+Numbers = Mapping[str, Number]
 State = dict[str, Tensor]
+
+# Shares of the past that is kept: below 1, and searched by the logarithm of 1 - value.
+SHARES = frozenset({"momentum", "beta1", "beta2", "average_decay"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +29,8 @@ class TensorTraits:
 
     Attributes:
         decayed: it gets weight decay.
-        adapted: it gets a layer-wise trust ratio, under rules that have one.
+        adapted: it gets a layer-wise trust ratio, or a matrix method's update, under rules that
+            have one.
     """
 
     decayed: bool = True
@@ -35,17 +44,25 @@ class UpdateRule:
     Attributes:
         name: by which recipes and sweeps call it.
         defaults: every number it takes besides `learning_rate`, with its default.
-        init_state: parameter -> state, one tensor per name; all zeros or ones like the parameter.
+        init_state: parameter -> state: tensors of any shape by name, for example a 0-d count of
+            steps, on the parameter's device. The parameter is one network's; a population maps
+            `init_state` over its members.
         update: (parameter, gradient, state, numbers, traits) -> (new parameter, new state).
             `numbers` has `learning_rate` and every key of `defaults`: floats, or 0-d tensors.
+        needs_whole_tensor: it looks at rows, columns or a matrix, so a tensor that is cut over
+            devices is gathered for it, and its state is whole on each.
+        evaluation_parameter: (parameter, state) -> the weight to evaluate with, where that is not
+            the one that is trained (averages of weights); None where it is.
     """
 
     name: str
     defaults: Mapping[str, float] = field(default_factory=dict)
     init_state: Callable[[Tensor], State]
     update: Callable[[Tensor, Tensor, State, Numbers, TensorTraits], tuple[Tensor, State]]
+    needs_whole_tensor: bool = False
+    evaluation_parameter: Callable[[Tensor, State], Tensor] | None = None
 
-    def numbers(self, **given: float | Tensor) -> dict[str, float | Tensor]:
+    def numbers(self, **given: Number) -> dict[str, Number]:
         """Return the given numbers completed by the defaults.
 
         Raises:
@@ -54,7 +71,47 @@ class UpdateRule:
         unknown = sorted(set(given) - set(self.defaults) - {"learning_rate"})
         if unknown or "learning_rate" not in given:
             raise ValueError(
-                f"{self.name} takes learning_rate, {', '.join(self.defaults)}; "
+                f"{self.name} takes {', '.join(['learning_rate', *self.defaults])}; "
                 + (f"not {', '.join(unknown)}" if unknown else "learning_rate is missing")
             )
         return {**self.defaults, **given}
+
+
+def check_number(name: str, value: float) -> None:
+    """Refuse a number that no rule can take.
+
+    Args:
+        name: of the number, its last word; before it what the message shall begin with.
+        value: given.
+
+    Raises:
+        InputError: where it is negative or not finite, or a share is not below 1.
+    """
+    if name.split()[-1] in SHARES and not 0 <= value < 1:
+        raise InputError(f"{name} {value:g} must be at least 0 and below 1")
+    if not 0 <= value < math.inf:
+        raise InputError(f"{name} {value:g} must be finite and not negative")
+
+
+def decay_of(numbers: Numbers, traits: TensorTraits) -> Number:
+    """Return the weight decay that applies to a tensor.
+
+    Args:
+        numbers: of the rule.
+        traits: of the tensor.
+    """
+    return numbers["weight_decay"] if traits.decayed else 0.0
+
+
+def with_decay(
+    gradient: Tensor, parameter: Tensor, numbers: Numbers, traits: TensorTraits
+) -> Tensor:
+    """Return g + wd w where the tensor is decayed (L2), else g.
+
+    Args:
+        gradient: g.
+        parameter: w.
+        numbers: of the rule.
+        traits: of the tensor.
+    """
+    return gradient + numbers["weight_decay"] * parameter if traits.decayed else gradient

@@ -32,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="TABLE",
         help="CSV or parquet file with batch_size and accuracy (0 .. 1) or accuracy_percent; "
-        "optional: epochs, group, num_test_examples",
+        "optional: epochs, group, num_test_examples; or the folder of trials of a sweep --epochs E",
     )
+    parser.add_argument("--workload", help="which one, where a folder of trials holds several")
+    parser.add_argument("--optimizer", help="which one, where a folder of trials holds several")
     parser.add_argument("--published", metavar="NAME", help="a published table instead of a file")
     parser.add_argument("--epochs", type=float, help="which, where the table holds several")
     parser.add_argument(
@@ -90,7 +92,15 @@ def run(arguments: argparse.Namespace) -> None:
 def _rows(arguments: argparse.Namespace) -> "AccuracyRows":
     from models_of_scaling.fixed_epochs.accuracy_table import read_accuracy_table
     from models_of_scaling.fixed_epochs.backtest import choose_published
+    from models_of_scaling.fixed_epochs.trial_accuracies import accuracies_from_trials
+    from models_of_scaling.study_source import TableChoice, is_trials
 
+    if arguments.published is None and is_trials(arguments.table):
+        choice = TableChoice(workload=arguments.workload, optimizer=arguments.optimizer)
+        return accuracies_from_trials(arguments.table, choice, epochs=arguments.epochs)
+    for flag in ("workload", "optimizer"):
+        if getattr(arguments, flag) is not None:
+            raise InputError(f"--{flag} {getattr(arguments, flag)}: is for a folder of trials")
     if arguments.published is None:
         return read_accuracy_table(arguments.table, epochs=arguments.epochs)
     if arguments.epochs is not None:
@@ -153,6 +163,7 @@ def _words(
     lines = [
         f"Fitted ({fit.rows.path}{epochs}): {len(fit.rows)} rows, batch sizes "
         f"{fit.smallest_batch_size:,} to {fit.largest_batch_size:,}.",
+        *_left_out(fit),
         *(f"  weight {law.weight:.2f}  {law.law.equation}" for law in fit.laws),
         f"Noise of one run: {noise.estimate:.2f} points ({100 * level:g} % interval "
         f"{noise.low:.2f} to {noise.high:.2f}).",
@@ -173,6 +184,11 @@ def _words(
             f"{100 * level:g} % interval: {100 * run.low:.2f} to {100 * run.high:.2f}){beyond}."
         )
     return "\n".join(lines)
+
+
+def _left_out(fit: "FixedEpochsFit") -> list[str]:
+    count = fit.rows.num_diverged
+    return [f"Left out: {count} repeats that diverged."] if count else []
 
 
 def _as_json(
@@ -197,6 +213,7 @@ def _as_json(
         "source": fit.rows.path,
         "epochs": fit.rows.epochs,
         "num_rows": len(fit.rows),
+        "num_diverged": fit.rows.num_diverged,
         "smallest_batch_size": fit.smallest_batch_size,
         "largest_batch_size": fit.largest_batch_size,
         "level": level,

@@ -28,6 +28,7 @@ class AccuracyRows:
         num_test_examples: that a row was tested on, for binomial noise; inf where not given.
         epochs: passes over the training set; None where the table does not say.
         path: where the rows came from.
+        num_diverged: runs that diverged and are not among the rows.
     """
 
     batch_size: Integers
@@ -36,6 +37,7 @@ class AccuracyRows:
     num_test_examples: Floats
     epochs: float | None
     path: str
+    num_diverged: int = 0
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -50,6 +52,7 @@ class AccuracyRows:
             num_test_examples=self.num_test_examples[rows],
             epochs=self.epochs,
             path=self.path,
+            num_diverged=self.num_diverged,
         )
 
 

@@ -30,6 +30,11 @@ from models_of_scaling.wording import interval_in_words
 
 Settings = dict[str, Any]
 _OWN_FLAGS: Final = ("learning_rate", "momentum", "weight_decay")
+# Names of one family, told apart by their decay power; trials of sweeps with none are constant.
+_POLYNOMIALS: Final = frozenset({
+    "", "constant", "linear", "polynomial", "sqrt", "warmup_polynomial",
+})  # fmt: skip
+_SHAPES: Final = ("num_cycles", "cycle_growth", "low_factor", "amplitude_decay")
 # Evaluations per predicted run where no recipe says: the target is seen 2 % late at most.
 _EVALUATIONS: Final = 50
 # A mean over fewer training losses may meet a target by luck of the draw.
@@ -213,11 +218,18 @@ def _set_warmup(
 def _schedule_of_trials(model: Settings, batch_size: int, tuned: Sequence[Tuned]) -> str:
     nearest = min(tuned, key=lambda each: abs(math.log(each.batch_size / batch_size)))
     schedule = nearest.schedule
-    for name in ("end_learning_rate", "label_smoothing"):
+    for name in ("end_learning_rate", "warmup_start", "label_smoothing"):
         if schedule.get(name):
             model[name] = schedule[name]
     warmup_steps = schedule.get("warmup_steps", 0.0)
     model["warmup"] = f"{warmup_steps * nearest.batch_size:.15g} examples"
+    if nearest.schedule_name not in _POLYNOMIALS:
+        model["schedule"] = nearest.schedule_name
+        model["schedule_numbers"] = {name: schedule[name] for name in _SHAPES if name in schedule}
+        return (
+            f"Warm-up {model['warmup']} and schedule {nearest.schedule_name}: as in the trials "
+            f"of batch size {nearest.batch_size:,}, the warm-up counted in examples."
+        )
     model["decay_power"] = schedule.get("decay_power", 0.0)
     if not warmup_steps and not model["decay_power"]:
         model["warmup"] = "0 steps"

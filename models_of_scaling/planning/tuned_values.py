@@ -21,7 +21,8 @@ from models_of_scaling.targets import Target
 Rule = Literal["linear", "sqrt"]
 # A trial's numbers that belong to its schedule or loss, not to the optimizer.
 SCHEDULE: Final = (
-    "warmup_steps", "num_train_steps", "decay_power", "end_learning_rate", "label_smoothing",
+    "warmup_steps", "warmup_start", "num_train_steps", "decay_power", "end_learning_rate",
+    "num_cycles", "cycle_growth", "low_factor", "amplitude_decay", "label_smoothing",
 )  # fmt: skip
 _RULE_WORDS: Final = {
     "linear": "the linear rule (Krizhevsky 2014; Goyal et al. 2017)",
@@ -37,6 +38,7 @@ class Tuned:
         batch_size: examples per step.
         numbers: the optimizer's, learning_rate among them.
         schedule: those of `SCHEDULE` that the trial has.
+        schedule_name: as the trial's settings have it; "" where they have none.
         dataset: its name.
         model: its name.
         optimizer: its name.
@@ -46,6 +48,7 @@ class Tuned:
     batch_size: int
     numbers: dict[str, float]
     schedule: dict[str, float]
+    schedule_name: str = ""
     dataset: str
     model: str
     optimizer: str
@@ -78,6 +81,7 @@ def tuned_values(table: pa.Table, target: Target, *, where: str) -> list[Tuned]:
                 batch_size=study.batch_size,
                 numbers={name: x for name, x in numbers.items() if name not in SCHEDULE},
                 schedule={name: x for name, x in numbers.items() if name in SCHEDULE},
+                schedule_name=dict(row["settings"] or ()).get("schedule", ""),
                 dataset=row["dataset"],
                 model=row["model"],
                 optimizer=row["optimizer"],

@@ -48,7 +48,8 @@ def test_the_64_node_recipe_is_planned_without_nodes_gpus_or_data(dry_run, tmp_p
     assert "2268 steps = 58.0079 epochs, or to validation_accuracy>=0.759" in lines[3]
     assert lines[4].startswith("seed    0 (data order); commit ")
     # 2 * 511 / 512 * 25,557,032 * 4 bytes.
-    assert f"gradients {2 * 511 / 512 * 25_557_032 * 4 / 2**20:.1f}" in lines[6]
+    assert lines[5].startswith("groups  weight decay on 54 tensors of 25.5 M parameters, not on")
+    assert f"gradients {2 * 511 / 512 * 25_557_032 * 4 / 2**20:.1f}" in lines[7]
     assert lines[-1] == "dry run: nothing was started, read or written"
     assert list(tmp_path.iterdir()) == []
 

@@ -67,6 +67,7 @@ def test_the_trial_says_everything_about_the_run(fit, capsys):
         "momentum": 0.9,
         "weight_decay": 0.0,
         "warmup_steps": 2.0,
+        "warmup_start": 0.0,
         "num_train_steps": 9.0,
         "decay_power": 2.0,
         "end_learning_rate": 0.0,

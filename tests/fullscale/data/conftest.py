@@ -1,5 +1,6 @@
-"""A small tree of pictures, and the command that converts it."""
+"""Small files of each layout, and the command that converts a tree of pictures."""
 
+import gzip
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,49 @@ def tree(tmp_path: Path) -> Path:
                 path = root / split / name / f"{name}_{split}_{number}.{ending}"
                 save_picture(path, rng, width=60 + 9 * number, height=80 - 5 * number)
     return root
+
+
+def idx_content(array: np.ndarray) -> bytes:
+    """An array of uint8 as the content of an idx file."""
+    sizes = np.array(array.shape, dtype=">u4").tobytes()
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+
+
+@pytest.fixture
+def idx_bytes() -> Callable[[np.ndarray], bytes]:
+    """What an idx file of an array holds."""
+    return idx_content
+
+
+@pytest.fixture
+def write_idx_set() -> Callable[..., dict[str, np.ndarray]]:
+    """Write four idx files, the images of a class brighter than those of the one before."""
+
+    def write(
+        folder: Path,
+        *,
+        num_train: int = 60,
+        num_test: int = 20,
+        side: int = 6,
+        zipped: bool = False,
+    ) -> dict[str, np.ndarray]:
+        folder.mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        written: dict[str, np.ndarray] = {}
+        for split, number in (("train", num_train), ("t10k", num_test)):
+            labels = (np.arange(number) % 10).astype(np.uint8)
+            images = rng.integers(0, 60, (number, side, side), dtype=np.uint8)
+            written[f"{split}-images-idx3-ubyte"] = images + 19 * labels[:, None, None]
+            written[f"{split}-labels-idx1-ubyte"] = labels
+        for name, array in written.items():
+            content = idx_content(array)
+            if zipped:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            else:
+                (folder / name).write_bytes(content)
+        return written
+
+    return write
 
 
 @pytest.fixture

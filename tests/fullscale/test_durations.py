@@ -1,10 +1,8 @@
-import numpy as np
 import pytest
 
 from fullscale.batch_layout import BatchLayout
 from fullscale.durations import Duration
 from fullscale.run_plan import plan_run
-from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.errors import InputError
 
 SIZE = {"batch_size": 256, "num_train_examples": 1024}
@@ -44,35 +42,6 @@ def test_a_text_that_is_no_duration_is_refused_with_flag_and_value(text):
     with pytest.raises(InputError, match="--model.warmup") as caught:
         Duration.parse(text, flag="--model.warmup")
     assert repr(text) in str(caught.value)
-
-
-def test_the_rate_rises_to_its_peak_and_then_falls_as_the_polynomial():
-    schedule = WarmupPolynomial(warmup_steps=5, num_train_steps=25, decay_power=2.0)
-    factors = np.array([schedule.factor(step) for step in range(26)])
-    np.testing.assert_allclose(factors[:5], [0.2, 0.4, 0.6, 0.8, 1.0], rtol=1e-12)
-    np.testing.assert_allclose(factors[5:], ((25 - np.arange(5, 26)) / 20) ** 2, rtol=1e-12)
-
-
-def test_power_zero_keeps_the_peak_and_an_end_factor_is_reached_at_the_end():
-    constant = WarmupPolynomial(warmup_steps=0, num_train_steps=10, decay_power=0.0)
-    assert {constant.factor(step) for step in range(20)} == {1.0}
-    ending = WarmupPolynomial(warmup_steps=0, num_train_steps=10, end_factor=0.25)
-    assert ending.factor(10) == 0.25
-    assert ending.factor(99) == 0.25
-
-
-@pytest.mark.parametrize("warmup_steps", [10, 11, -1])
-def test_a_warmup_that_is_not_shorter_than_the_run_is_refused(warmup_steps):
-    with pytest.raises(InputError, match="must be shorter than the run of 10 steps"):
-        WarmupPolynomial(warmup_steps=warmup_steps, num_train_steps=10)
-
-
-@pytest.mark.parametrize(
-    "bad", [{"num_train_steps": 0}, {"decay_power": -1.0}, {"end_factor": 1.5}]
-)
-def test_a_schedule_names_the_field_that_breaks_its_rule(bad):
-    with pytest.raises(InputError, match=next(iter(bad))):
-        WarmupPolynomial(**{"warmup_steps": 0, "num_train_steps": 10} | bad)
 
 
 def plan(**more):

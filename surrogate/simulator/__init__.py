@@ -1,0 +1,1 @@
+"""Every method of the noisy quadratic model as a linear system: docs/simulator.md."""
