@@ -11,6 +11,7 @@ Shapes: C = batch sizes (cells), N = rows, J = noise sizes.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +20,13 @@ from scipy.special import chdtrc, gammaln, logsumexp, ndtri, stdtr, stdtrit
 
 from models_of_scaling.fitting import SMALLEST_SIGMA, Bools, Integers
 from models_of_scaling.likelihood import Observations
-from models_of_scaling.priors import MISFIT_PER_OCTAVE, NOISE_DEGREES, TYPICAL_NOISE
+from models_of_scaling.priors import (
+    CHECKED_BATCH_SIZES,
+    EVEN_BATCH_SIZES,
+    MISFIT_PER_OCTAVE,
+    NOISE_DEGREES,
+    TYPICAL_NOISE,
+)
 from models_of_scaling.quantities import Floats
 
 OUTLIER_DEGREES: Final = 4.0
@@ -126,6 +133,25 @@ def misfit_beyond(log_distance: float) -> float:
         log_distance: log of a batch size over the largest fitted one; within the data it is 0.
     """
     return MISFIT_PER_OCTAVE * max(log_distance, 0.0) / math.log(2.0)
+
+
+def stretch_beyond(batch_sizes: Sequence[int], log_distance: float) -> float:
+    """Return by how much predictions are stretched in logs about their centre.
+
+    Args:
+        batch_sizes: that were fitted, those where a run reached the target; repeats don't count.
+        log_distance: log of a batch size over the largest fitted one.
+
+    Returns:
+        1 within the data; from an octave beyond it on, the root of the number of known batch sizes
+        over `EVEN_BATCH_SIZES`. Those closer together than a doubling count by what they span:
+        they show who tuned them, no more of the curve.
+    """
+    sizes = np.unique(batch_sizes)
+    known = min(float(len(sizes)), 1.0 + math.log2(sizes[-1] / sizes[0]))
+    least, most = CHECKED_BATCH_SIZES
+    full = math.sqrt(min(max(known, least), most) / EVEN_BATCH_SIZES)
+    return float(full ** min(max(log_distance, 0.0) / math.log(2.0), 1.0))
 
 
 def _variance_of_a_mean(middle_N: Floats, reached_N: Bools, cell_N: Integers) -> tuple[float, int]:

@@ -3,7 +3,8 @@
 The interval is predictive: it is for the steps to target (geometric mean over as many repeats as
 the fitted batch sizes typically have) that a new study, tuned with the same effort at that batch
 size, would measure. It holds the uncertainty of each law's parameters, of which law, and the
-noise of that study. The estimate is that of `estimated_steps`.
+noise of that study, and beyond the data it is as wide as back-tests found it has to be
+(`noise.stretch_beyond`). The estimate is that of `estimated_steps`.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.intervals import Interval, check_level, interval_of, weighted_quantile
 from models_of_scaling.mixture import mixed
-from models_of_scaling.noise import misfit_beyond, new_study_noise
+from models_of_scaling.noise import misfit_beyond, new_study_noise, stretch_beyond
 from models_of_scaling.quantities import Floats
 
 PREDICTIVE: Final = "posterior draws, averaged over laws, with the noise of a new study"
@@ -154,12 +155,19 @@ def predictive_draws(fit: FitRecord, batch_size: float) -> tuple[Floats, Floats]
     Returns:
         Steps and weights, one-dimensional; in one order for all batch sizes.
     """
-    misfit = misfit_beyond(np.log(batch_size / fit.largest_batch_size))
+    log_distance = float(np.log(batch_size / fit.largest_batch_size))
+    misfit = misfit_beyond(log_distance)
+    reached = [
+        size
+        for size, is_met in zip(fit.measured.batch_size, fit.measured.reached, strict=True)
+        if is_met
+    ]
+    stretch, centre = stretch_beyond(reached, log_distance), estimated_steps(fit, batch_size)
 
     def of_law(law: FittedLaw) -> Floats:
         steps_R = law.replicate_steps(batch_size)
         off = new_study_noise(law.noise_of_draws, float(np.hypot(misfit, fit.group_sd)))
-        return np.asarray(steps_R[:, None] * np.exp(off))
+        return np.asarray(centre * (steps_R[:, None] / centre * np.exp(off)) ** stretch)
 
     return mixed(fit.laws, of_law)
 

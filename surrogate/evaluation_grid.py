@@ -1,6 +1,10 @@
 """At which steps a run is evaluated: a geometric grid, so that the resolution is relative."""
 
+from collections.abc import Callable
+
 RATIO = 1.05  # a step to target is known to 5 %, or to one step where that is more
+
+EvaluationGrid = Callable[[int], int]  # a step -> the first evaluated step after it
 
 
 def next_evaluation(step: int) -> int:

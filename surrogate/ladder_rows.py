@@ -26,7 +26,7 @@ _COLUMNS = (
     "batch_size", "steps", "steps_low", "steps_high", "reached", "group", "workload", "family",
 )  # fmt: skip
 _COVARIATES = ("num_train_examples", "num_parameters")
-_FAMILIES = {"digits": "digits_mlp"}
+_FAMILIES = {"digits": "digits_mlp", "mnist": "mnist_mlp", "fashion_mnist": "fashion_mnist_mlp"}
 
 
 def ladder_rows(table: pa.Table, *, source: Path) -> Iterator[dict[str, object]]:
@@ -72,7 +72,9 @@ def as_csv(rows: Sequence[dict[str, object]]) -> str:
     Args:
         rows: of `ladder_rows`.
     """
-    own = sorted({name for known in PARAMETERS.values() for name in _names(known)})
+    own = sorted({
+        each.name for known in PARAMETERS.values() for each in known if each.is_covariate
+    })
     covariates = [*_COVARIATES, *own]
     used = [*_COLUMNS, *(name for name in covariates if all(row.get(name, "") for row in rows))]
     text = io.StringIO()
@@ -80,10 +82,6 @@ def as_csv(rows: Sequence[dict[str, object]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _names(parameters: Sequence[object]) -> list[str]:
-    return [str(getattr(each, "name", "")) for each in parameters]
 
 
 def _run(argv: Sequence[str] | None) -> None:

@@ -1,67 +1,103 @@
 """What the members of a population share, and the step that is mapped over them.
 
-Shapes: K members, B examples per step.
+Shapes: K members, B examples per step, N examples of a data set.
 """
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import grad, vmap
 from torch.nn import functional
 
 from fullscale.data.image_arrays import ImageArrays
+from fullscale.data.normalization import Normalization
 from fullscale.models import build_network, count_parameters
-from fullscale.optimizers.registry import tensor_traits
-from fullscale.optimizers.update_rule import State, UpdateRule
-from models_of_scaling.errors import InputError
+from fullscale.optimizers.parameter_groups import ParameterGroups
+from fullscale.optimizers.update_rule import State, TensorTraits, UpdateRule
+from surrogate.stacked_network import Stacked, StackedNetwork
 
 # The training loss is measured on the whole training set, or its first 2,048 examples if larger.
 MAX_TRAIN_LOSS_EXAMPLES = 2_048
 
-Stacked = dict[str, Tensor]
 StackedStates = dict[str, State]
-Step = Callable[[Stacked, StackedStates, Stacked, Tensor, Tensor], tuple[Stacked, StackedStates]]
+# Parameters, buffers and the rule's states: all that a step changes.
+Changing = tuple[Stacked, Stacked, StackedStates]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """What all members share: data, network, update rule, batch size and precision."""
+    """What all members share: data, network, update rule, batch size, precision, device.
+
+    Attributes:
+        data: the data set; uint8 images stay bytes on the device and are standardised there, batch
+            by batch, by the training split's mean and standard deviation of each channel.
+        model: name of the network, a key of `fullscale.models.NETWORKS`.
+        rule: the update rule.
+        batch_size: examples per step.
+        dtype: of all arithmetic.
+        device: where data and members live.
+        make_network: seed -> network, for one that `fullscale.models` does not name; `model` is
+            then only a name.
+        groups: which tensors get weight decay and a trust ratio.
+        max_validation_examples: evaluations take the first so many validation examples; None all.
+        compiled: the step is compiled by inductor where a C++ compiler is found, else traced.
+        memory_limit_bytes: what a population may take; None for a share of what is free.
+    """
 
     data: ImageArrays
     model: str
     rule: UpdateRule
     batch_size: int
     dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+    make_network: Callable[[int], nn.Module] | None = None
+    groups: ParameterGroups = field(default_factory=ParameterGroups)
+    max_validation_examples: int | None = None
+    compiled: bool = False
+    memory_limit_bytes: int | None = None
 
     def network(self, seed: int) -> nn.Module:
-        """Return a freshly initialised network.
-
-        Raises:
-            InputError: where it has buffers (batch norm): these are not stacked yet.
-        """
-        network = build_network(
-            self.model,
-            image_shape=self.data.image_shape,
-            num_classes=self.data.num_classes,
-            seed=seed,
-        )
-        if any(True for _ in network.buffers()):
-            raise InputError(f"model {self.model!r} has buffers, which populations do not train")
-        return network.to(self.dtype)
+        """Return a freshly initialised network; its numbers are drawn on the CPU."""
+        if self.make_network is not None:
+            network = self.make_network(seed)
+        else:
+            network = build_network(
+                self.model,
+                image_shape=self.data.image_shape,
+                num_classes=self.data.num_classes,
+                seed=seed,
+            )
+        return network.to(device=self.device, dtype=self.dtype)
 
     @functools.cached_property
     def template(self) -> nn.Module:
         """The network whose structure every member has."""
         return self.network(0)
 
+    @functools.cached_property
+    def stacked_network(self) -> StackedNetwork:
+        """The template's forward on any member's parameters and buffers."""
+        return StackedNetwork(self.template)
+
     def __post_init__(self) -> None:
         """Build the template now: a trace, where it would else be built, may draw no numbers."""
-        _ = self.template
+        _ = self.stacked_network, self.traits
+
+    @functools.cached_property
+    def traits(self) -> dict[str, TensorTraits]:
+        """What applies to each parameter tensor of a member."""
+        return self.groups.traits(self.template)
+
+    @functools.cached_property
+    def programs(self) -> dict[int, Any]:
+        """What `mapped_step.take_step` has made of the step so far."""
+        return {}
 
     @functools.cached_property
     def num_parameters(self) -> int:
@@ -69,9 +105,37 @@ class Task:
         return count_parameters(self.template)
 
     @functools.cached_property
+    def normalization(self) -> Normalization | None:
+        """How uint8 pixels become numbers; None where the images come standardised."""
+        pixels = self.data.train_images
+        if pixels.dtype != np.uint8:
+            return None
+        # From counts of the 256 values: exact, and without a float copy of the data.
+        values = np.arange(256) / 255
+        shares = [
+            np.bincount(channel.ravel(), minlength=256) / channel.size
+            for channel in np.moveaxis(pixels, 1, 0)
+        ]
+        mean = [float(share @ values) for share in shares]
+        spread = [
+            float(np.sqrt(share @ (values - m) ** 2)) for share, m in zip(shares, mean, strict=True)
+        ]
+        return Normalization(mean=tuple(mean), std=tuple(s or 1.0 for s in spread))
+
+    def _on_device(self, images: NDArray[np.generic]) -> Tensor:
+        whole = torch.from_numpy(images).to(self.device)
+        return whole if whole.dtype == torch.uint8 else whole.to(self.dtype)
+
+    def to_numbers(self, images: Tensor) -> Tensor:
+        """Return images in the precision of the task, standardised if they were bytes."""
+        if self.normalization is None:
+            return images
+        return self.normalization.apply(images, dtype=self.dtype)
+
+    @functools.cached_property
     def images(self) -> Tensor:
         """Training images, shape (num_train_examples, channels, height, width)."""
-        return torch.from_numpy(self.data.train_images).to(self.dtype)
+        return self._on_device(self.data.train_images)
 
     @functools.cached_property
     def one_hot(self) -> Tensor:
@@ -79,89 +143,101 @@ class Task:
 
         Cross entropy from one-hot labels takes a fifth fewer operations than from indices.
         """
-        labels = torch.from_numpy(self.data.train_labels)
+        labels = torch.from_numpy(self.data.train_labels).to(self.device)
         return functional.one_hot(labels, self.data.num_classes).to(self.dtype)
 
     @functools.cached_property
-    def evaluation(self) -> tuple[Tensor, Tensor, int]:
-        """Images and labels of the evaluation, training part first, and that part's size."""
-        part = slice(MAX_TRAIN_LOSS_EXAMPLES)
-        images = np.concatenate([self.data.train_images[part], self.data.validation_images])
-        labels = np.concatenate([self.data.train_labels[part], self.data.validation_labels])
-        size = len(self.data.train_labels[part])
-        return torch.from_numpy(images).to(self.dtype), torch.from_numpy(labels), size
+    def train_loss_set(self) -> tuple[Tensor, Tensor]:
+        """Images and labels on which the training loss is measured."""
+        labels = torch.from_numpy(self.data.train_labels[:MAX_TRAIN_LOSS_EXAMPLES])
+        return self.images[:MAX_TRAIN_LOSS_EXAMPLES], labels.to(self.device)
+
+    @functools.cached_property
+    def validation_set(self) -> tuple[Tensor, Tensor]:
+        """All validation images and labels."""
+        labels = torch.from_numpy(self.data.validation_labels).to(self.device)
+        return self._on_device(self.data.validation_images), labels
 
     def member_step(
         self,
-        parameters: Stacked,
-        states: StackedStates,
+        changing: Changing,
         numbers: Stacked,
         images: Tensor,
         one_hot: Tensor,
-    ) -> tuple[Stacked, StackedStates]:
+    ) -> Changing:
         """Take one optimizer step of one member; to be mapped over members.
 
         Args:
-            parameters: by name, unstacked.
-            states: by parameter name, the rule's state.
+            changing: parameters and buffers by name, the rule's states by parameter name.
             numbers: 0-d tensors.
             images: shape (B, channels, height, width).
             one_hot: shape (B, num_classes).
 
         Returns:
-            The new parameters and states.
+            The new parameters, buffers and states.
         """
+        parameters, buffers, states = changing
 
-        def loss(parameters: Stacked) -> Tensor:
-            logits = functional_call(self.template, parameters, (images,))
+        def loss(parameters: Stacked) -> tuple[Tensor, Stacked]:
+            logits, after = self.stacked_network.train_forward(parameters, buffers, images)
             # Classes first: over a short last axis torch's CPU log_softmax is ten times slower.
             log_probability = functional.log_softmax(logits.T, dim=0)
-            return -(log_probability * one_hot.T).sum() / self.batch_size
+            return -(log_probability * one_hot.T).sum() / self.batch_size, after
 
-        gradients = grad(loss)(parameters)
+        gradients, buffers = grad(loss, has_aux=True)(parameters)
         updated = {
             name: self.rule.update(
-                parameter, gradients[name], states[name], numbers, tensor_traits(parameter)
+                parameter, gradients[name], states[name], numbers, self.traits[name]
             )
             for name, parameter in parameters.items()
         }
         return (
             {name: pair[0] for name, pair in updated.items()},
+            buffers,
             {name: pair[1] for name, pair in updated.items()},
         )
 
-    @functools.cached_property
-    def _traced(self) -> dict[int, Step]:
-        return {}
-
     def population_step(
-        self,
-        parameters: Stacked,
-        states: StackedStates,
-        numbers: Stacked,
-        images: Tensor,
-        one_hot: Tensor,
-    ) -> tuple[Stacked, StackedStates]:
-        """Take one step of K members; the arguments are `member_step`'s, stacked.
+        self, changing: Changing, numbers: Stacked, chosen: Tensor, images: Tensor, one_hot: Tensor
+    ) -> Changing:
+        """Take one step of K members, operation by operation; `mapped_step.py` makes it fast.
 
-        The mapped step is traced once per K into a flat list of tensor operations, which costs
-        0.1 s and takes half the time of `vmap` itself, whose bookkeeping dominates small networks.
+        Args:
+            changing: as in `member_step`, stacked.
+            numbers: shape (K,) each.
+            chosen: the members' examples, shape (K, B).
+            images: of the whole training split.
+            one_hot: likewise.
 
         Returns:
-            The new stacked parameters and states.
+            The new parameters, buffers and states.
         """
-        size = len(images)
-        if size not in self._traced:
+        size, flat = chosen.shape, chosen.flatten()
+        batch = self.to_numbers(images.index_select(0, flat)).view(*size, *images.shape[1:])
+        wanted = one_hot.index_select(0, flat).view(*size, -1)
+        mapped: Callable[..., Changing] = vmap(self.member_step)
+        return mapped(changing, numbers, batch, wanted)
 
-            def mapped(
-                parameters: Stacked,
-                states: StackedStates,
-                numbers: Stacked,
-                images: Tensor,
-                one_hot: Tensor,
-            ) -> tuple[Stacked, StackedStates]:
-                step: Step = vmap(self.member_step)
-                return step(parameters, states, numbers, images, one_hot)
+    def evaluation_parameters(self, changing: Changing) -> Stacked:
+        """Return the weights to evaluate one member with: its own, or the rule's average."""
+        parameters, _, states = changing
+        choose = self.rule.evaluation_parameter
+        if choose is None:
+            return parameters
+        return {name: choose(value, states[name]) for name, value in parameters.items()}
 
-            self._traced[size] = make_fx(mapped)(parameters, states, numbers, images, one_hot)
-        return self._traced[size](parameters, states, numbers, images, one_hot)
+    def init_states(self, parameters: Stacked) -> StackedStates:
+        """Return the rule's states of K members, every tensor with K first.
+
+        Args:
+            parameters: stacked.
+
+        Returns:
+            By parameter name. A state tensor that does not depend on the parameter's values comes
+            out of the map unmapped in storage; it is made whole, so that members share none.
+        """
+        states = {name: vmap(self.rule.init_state)(value) for name, value in parameters.items()}
+        return {
+            name: {key: value.contiguous().clone() for key, value in state.items()}
+            for name, state in states.items()
+        }

@@ -1,120 +1,43 @@
-"""Train K small networks of one batch size at once, each with its own numbers, data and start.
+"""K small networks of one batch size, trained at once, each with its own numbers, data and start.
 
-The members' parameters are stacked and `torch.func.vmap` maps the whole member step over them: the
-gradient of a functional call, then the update rule of `fullscale.optimizers`, the same definition
-that the full-scale trainer applies. The mapped step is traced once per population size into a
-flat list of tensor operations (`make_fx`), which halves the time per step against vmap itself.
+The members' parameters, buffers and optimizer states are stacked and `torch.func.vmap` maps the
+whole member step over them: the gradient of a functional call, then the update rule of
+`fullscale.optimizers`, the same definition that the full-scale trainer applies.
 
-Members that reached the target, diverged or ran out of budget leave, and the population is
-compacted to the next size of `population_size`. Each member's result depends on the member alone,
-bit for bit in float32, not on who trains beside it: so a sweep that was killed and resumed gives
-the table of an undisturbed one. On this CPU that holds for any stacked size from 2 on; of size 1,
-convolutions take another path, so 2 is the smallest size.
+Members leave, and the population is compacted to the next of `surrogate/sizes.py`. Each member's
+result depends on the member alone, bit for bit in float32, not on who trains beside it: so a sweep
+that was killed and resumed gives the table of an undisturbed one. docs/population.md says how far.
 
-Shapes: K members, B examples per step, N examples of an evaluation.
+More members than fit into memory at once are cut into parts. The parts take turns, from one
+evaluation to the next, so that they stay at the same step: a part that ran to its end before the
+next began would not know the fewest steps to target of the others, at a multiple of which slow
+members are stopped. Where even the members' own tensors don't fit, they wait in the CPU's memory.
+
+Shapes: K members, T steps, B examples per step, N examples of an evaluation.
 """
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 
 from fullscale.data.order import stream_indices
-from models_of_scaling.targets import Target
-from models_of_scaling.trials import Status
-from surrogate.evaluation_grid import last_evaluation, next_evaluation
-from surrogate.member_step import Stacked, Task
+from surrogate.mapped_step import take_step
+from surrogate.member_step import Changing, Task
+from surrogate.members import Member
+from surrogate.memory_limit import members_at_once, waiting_device
+from surrogate.sizes import part_sizes
+from surrogate.stacked_network import Stacked
+from surrogate.tensor_trees import tree_leaves, tree_map
 
 # Data indices are drawn for several steps at once: 4,096 examples a member, or one step.
 _INDEX_CHUNK_EXAMPLES = 4_096
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """One run.
-
-    Attributes:
-        seed: of the initialisation and the data order.
-        numbers: the rule's hyper-parameters; its defaults where missing.
-    """
-
-    seed: int
-    numbers: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopRule:
-    """When a member leaves.
-
-    Attributes:
-        target: reached at the first evaluation that meets it.
-        max_steps: the budget; a member that did not reach by then leaves as `not_reached`.
-        slowest_factor: the budget of all shrinks to this multiple of the fewest steps to target
-            among the members, so far; infinity switches it off.
-        fewest_steps: the fewest steps to target known before the population began, if any.
-        divergence_factor: a training loss above this multiple of its value at the start is
-            divergence, as is one that is not finite.
-    """
-
-    target: Target
-    max_steps: int
-    slowest_factor: float = float("inf")
-    fewest_steps: int | None = None
-    divergence_factor: float = float("inf")
-
-    def budget(self, fewest_steps: int | None) -> int:
-        """Return the steps a member may take, given the fewest steps to target so far.
-
-        Cut at an evaluation, so that members who train apart can be cut alike afterwards.
-        """
-        if fewest_steps is None or self.slowest_factor == float("inf"):
-            return self.max_steps
-        return min(self.max_steps, last_evaluation(int(self.slowest_factor * fewest_steps)))
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """A member's evaluations while it trains; mutable, the finished form is `Result`."""
-
-    steps: list[int] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-    wall_time_s: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """How one member ended.
-
-    Attributes:
-        member: its place in the list that the population was made of.
-        status: `reached`, `not_reached` or `diverged`.
-        curve: its evaluations; the last is at the step it left.
-    """
-
-    member: int
-    status: Status
-    curve: Progress
-
-
-def population_size(members: int) -> int:
-    """Return the stacked size for so many members: 2, 3, 4, 6, 8, 12, 16, 24, ...
-
-    Few sizes, because each is traced anew; at most a third of the places is idle.
-
-    >>> [population_size(members) for members in (1, 5, 13, 64)]
-    [2, 6, 16, 64]
-    """
-    size = 2
-    while size < members:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
-    return size
+# Images of an evaluation forward: the activations of a small network stay in cache.
+_EVALUATION_IMAGES = 2_048
 
 
 class Population:
@@ -129,165 +52,165 @@ class Population:
         """
         self._task = task
         self.steps = 0
+        self._at_once = members_at_once(task)
+        self._parts = part_sizes(len(members), self._at_once)
+        padding = sum(self._parts) - len(members)
         # The member at each place; None where the place is idle: it trains, and nobody looks.
-        self.places: list[int | None] = list(range(len(members)))
-        padding = population_size(len(members)) - len(members)
-        everyone = [*members, *[members[0]] * padding]
-        self.places += [None] * padding
-        networks: dict[int, nn.Module] = {}
-        for member in everyone:
-            if member.seed not in networks:
-                networks[member.seed] = task.network(member.seed)
-        stacked, _ = stack_module_state([networks[member.seed] for member in everyone])
-        self._parameters: Stacked = {name: value.detach() for name, value in stacked.items()}
-        self._states = {name: task.rule.init_state(p) for name, p in self._parameters.items()}
-        complete = [task.rule.numbers(**member.numbers) for member in everyone]
+        self.places: list[int | None] = [*range(len(members)), *[None] * padding]
+        self._members = [*members, *[members[0]] * padding]
+        with torch.no_grad():
+            self._changing = _start(task, self._members, waiting_device(task, len(self._members)))
+        complete = [task.rule.numbers(**member.numbers) for member in self._members]
         self._numbers = {
-            name: torch.tensor([float(numbers[name]) for numbers in complete], dtype=task.dtype)
+            name: torch.tensor(
+                [float(numbers[name]) for numbers in complete],
+                dtype=task.dtype,
+                device=task.device,
+            )
             for name in complete[0]
         }
-        self._seeds = [member.seed for member in everyone]
-        self._indices_TKB = torch.empty(0)
-        self._indices_start = self._indices_stop = 0
 
     def advance(self, stop: int) -> None:
         """Train every place until `stop` optimizer steps are done."""
-        task = self._task
-        size = (len(self._seeds), task.batch_size)
         with torch.no_grad():
-            while self.steps < stop:
-                chosen = self._next_indices()
-                images = task.images.index_select(0, chosen).view(*size, *task.images.shape[1:])
-                one_hot = task.one_hot.index_select(0, chosen).view(*size, -1)
-                self._parameters, self._states = task.population_step(
-                    self._parameters, self._states, self._numbers, images, one_hot
-                )
-                self.steps += 1
+            if len(self._parts) == 1:
+                self._changing = self._advanced(self._changing, slice(None), stop)
+            else:
+                for first, size in zip(
+                    itertools.accumulate(self._parts, initial=0), self._parts, strict=False
+                ):
+                    self._advance_part(slice(first, first + size), stop)
+        self.steps = max(self.steps, stop)
 
-    def _next_indices(self) -> Tensor:
-        """Return the examples of the next step, shape (K B,), member by member."""
-        if self.steps >= self._indices_stop:
-            batch_size = self._task.batch_size
-            length = max(1, _INDEX_CHUNK_EXAMPLES // batch_size)
-            streams = {
-                seed: stream_indices(
-                    seed=seed,
-                    num_examples=self._task.data.num_train_examples,
-                    start=self.steps * batch_size,
-                    stop=(self.steps + length) * batch_size,
-                ).reshape(length, batch_size)
-                for seed in dict.fromkeys(self._seeds)
-            }
-            stacked = np.stack([streams[seed] for seed in self._seeds], axis=1)
-            self._indices_TKB = torch.from_numpy(stacked).flatten(1)
-            self._indices_start, self._indices_stop = self.steps, self.steps + length
-        return self._indices_TKB[self.steps - self._indices_start]
+    def _advance_part(self, part: slice, stop: int) -> None:
+        """Train the places of a part and write them back to where all wait."""
+        device = self._task.device
+        before = tree_map(lambda tensor: tensor[part].to(device), self._changing)
+        after = self._advanced(before, part, stop)
+        for whole, new in zip(tree_leaves(self._changing), tree_leaves(after), strict=True):
+            whole[part].copy_(new)
 
-    def parameters_at(self, place: int) -> Stacked:
-        """Return the parameters of the member at a place, unstacked."""
-        return {name: stacked[place] for name, stacked in self._parameters.items()}
+    def _advanced(self, changing: Changing, part: slice, stop: int) -> Changing:
+        """Return the state of the places of a part at step `stop`."""
+        length = max(1, _INDEX_CHUNK_EXAMPLES // self._task.batch_size)
+        numbers = {name: value[part] for name, value in self._numbers.items()}
+        for start in range(self.steps, stop, length):
+            until = min(start + length, stop)
+            chosen = self._indices(part, start, until)
+            rates = self._learning_rates(part, start, until)
+            for t in range(until - start):
+                if rates is not None:
+                    numbers["learning_rate"] = rates[t]
+                changing = take_step(self._task, changing, numbers, chosen[t])
+        return changing
 
-    def evaluate(self, place: int) -> tuple[float, float, float]:
+    def _indices(self, part: slice, start: int, stop: int) -> Tensor:
+        """Return the examples of the steps start ... stop - 1, shape (T, K, B)."""
+        batch_size = self._task.batch_size
+        seeds = [member.seed for member in self._members[part]]
+        streams = {
+            seed: stream_indices(
+                seed=seed,
+                num_examples=self._task.data.num_train_examples,
+                start=start * batch_size,
+                stop=stop * batch_size,
+            ).reshape(stop - start, batch_size)
+            for seed in dict.fromkeys(seeds)
+        }
+        stacked = np.stack([streams[seed] for seed in seeds], axis=1)
+        return torch.from_numpy(stacked).to(self._task.device)
+
+    def _learning_rates(self, part: slice, start: int, stop: int) -> Tensor | None:
+        """Return the rates of the steps start ... stop - 1, shape (T, K); None if all constant."""
+        members = self._members[part]
+        if all(member.schedule is None for member in members):
+            return None
+        # Products in float64, as a trainer's Python floats; then the precision of the task.
+        rates = np.empty((stop - start, len(members)))
+        columns: dict[int, Any] = {}
+        for k, member in enumerate(members):
+            schedule, peak = member.schedule, float(member.numbers["learning_rate"])
+            if schedule is None:
+                rates[:, k] = peak
+                continue
+            if id(schedule) not in columns:
+                columns[id(schedule)] = [schedule.factor(step) for step in range(start, stop)]
+            rates[:, k] = peak * np.array(columns[id(schedule)])
+        return torch.from_numpy(rates).to(device=self._task.device, dtype=self._task.dtype)
+
+    def at(self, place: int) -> Changing:
+        """Return the parameters, buffers and states of the member at a place, unstacked."""
+        member: Changing = tree_map(lambda tensor: tensor[place], self._changing)
+        return member
+
+    def evaluate(self, place: int, *, whole: bool = False) -> tuple[float, float, float]:
         """Return training loss, validation loss and validation accuracy at a place.
 
         One member at a time: its activations stay in cache, which is twice as fast as stacked.
+
+        Args:
+            place: of the member.
+            whole: on all validation examples, though the task says fewer.
+
+        Returns:
+            Means over the examples; the training loss over the first `MAX_TRAIN_LOSS_EXAMPLES`.
         """
-        images, labels, part = self._task.evaluation
+        task = self._task
+        # A copy of its own: whatever a library makes of a tensor's address is the same for all.
+        changing = tree_map(lambda tensor: tensor.clone().to(task.device), self.at(place))
+        member = task.evaluation_parameters(changing), changing[1]
+        images, labels = task.validation_set
+        count = len(labels) if whole else task.max_validation_examples
         with torch.no_grad():
-            logits = functional_call(self._task.template, self.parameters_at(place), (images,))
+            train = self._sums(member, *task.train_loss_set) / len(task.train_loss_set[1])
+            validation = self._sums(member, images[:count], labels[:count]) / len(labels[:count])
+            train_loss, _, loss, accuracy = torch.cat([train, validation]).tolist()
+        return train_loss, loss, accuracy
+
+    def _sums(self, member: tuple[Stacked, Stacked], images: Tensor, labels: Tensor) -> Tensor:
+        """Return the sums of losses and of right answers over images."""
+        task, sums = self._task, []
+        for start in range(0, len(labels), _EVALUATION_IMAGES):
+            part = slice(start, start + _EVALUATION_IMAGES)
+            logits = task.stacked_network.evaluate_forward(*member, task.to_numbers(images[part]))
             # Classes first, as in the step: ten times faster than cross_entropy on (N, classes).
             log_probability = functional.log_softmax(logits.T, dim=0)
-            losses = -log_probability.gather(0, labels[None])[0]
-            right = (logits[part:].argmax(dim=-1) == labels[part:]).to(logits.dtype)
-            summary = torch.stack([losses[:part].mean(), losses[part:].mean(), right.mean()])
-        train_loss, validation_loss, validation_accuracy = summary.tolist()
-        return train_loss, validation_loss, validation_accuracy
+            losses = -log_probability.gather(0, labels[part][None])[0]
+            right = (log_probability.argmax(dim=0) == labels[part]).to(losses.dtype)
+            sums.append(torch.stack([losses.sum(), right.sum()]))
+        return torch.stack(sums).sum(dim=0)
 
     def release(self, members: set[int]) -> None:
         """Let members go, and compact the population if a smaller size holds the rest."""
         self.places = [None if member in members else member for member in self.places]
         active = [place for place, member in enumerate(self.places) if member is not None]
-        size = population_size(len(active))
-        if not active or size >= len(self.places):
+        if not active:
+            return
+        parts = part_sizes(len(active), self._at_once)
+        if sum(parts) >= len(self.places):
             return
         idle = [place for place, member in enumerate(self.places) if member is None]
-        kept = active + idle[: size - len(active)]
+        kept = active + idle[: sum(parts) - len(active)]
         choice = torch.tensor(kept)
-        self._parameters = {name: value[choice] for name, value in self._parameters.items()}
-        self._states = {
-            name: {key: value[choice] for key, value in state.items()}
-            for name, state in self._states.items()
-        }
-        self._numbers = {name: value[choice] for name, value in self._numbers.items()}
-        self._seeds = [self._seeds[place] for place in kept]
+        self._changing, self._numbers = tree_map(
+            lambda t: t[choice.to(t.device)], (self._changing, self._numbers)
+        )
+        self._members = [self._members[place] for place in kept]
         self.places = [self.places[place] for place in kept]
-        self._indices_stop = self.steps  # drawn anew for those who stay
+        self._parts = parts
+
+    def active(self) -> Iterator[tuple[int, int]]:
+        """Yield each place with a member, and the member."""
+        for place, member in enumerate(self.places):
+            if member is not None:
+                yield place, member
 
 
-def train_population(
-    task: Task, members: Sequence[Member], stop_rule: StopRule
-) -> Iterator[list[Result]]:
-    """Train members until each has left.
-
-    Args:
-        task: what they share.
-        members: the runs; none gives nothing.
-        stop_rule: when a member leaves.
-
-    Yields:
-        After each evaluation, the members that left there, maybe none. A caller that stops asking
-        stops the training.
-    """
-    if not members:
-        return
-    population = Population(task, members)
-    curves = [Progress() for _ in members]
-    limits = [0.0] * len(members)
-    for place, member in enumerate(population.places):
-        if member is not None:
-            limits[member] = stop_rule.divergence_factor * population.evaluate(place)[0]
-    fewest_steps = stop_rule.fewest_steps
-    while any(member is not None for member in population.places):
-        started = time.perf_counter()
-        budget = stop_rule.budget(fewest_steps)
-        population.advance(min(next_evaluation(population.steps), budget))
-        _evaluate(population, curves)
-        statuses = {
-            member: _status(curves[member], stop_rule.target, limits[member])
-            for member in population.places
-            if member is not None
-        }
-        if fewest_steps is None or population.steps < fewest_steps:
-            fewest_steps = population.steps if "reached" in statuses.values() else fewest_steps
-        over = population.steps >= stop_rule.budget(fewest_steps)
-        left = [
-            Result(member=member, status=status or "not_reached", curve=curves[member])
-            for member, status in statuses.items()
-            if status or over
-        ]
-        share = (time.perf_counter() - started) / len(statuses)
-        for member in statuses:
-            curves[member].wall_time_s += share
-        population.release({result.member for result in left})
-        yield left
-
-
-def _evaluate(population: Population, curves: list[Progress]) -> None:
-    for place, member in enumerate(population.places):
-        if member is not None:
-            train_loss, validation_loss, validation_accuracy = population.evaluate(place)
-            curve = curves[member]
-            curve.steps.append(population.steps)
-            curve.train_loss.append(train_loss)
-            curve.validation_loss.append(validation_loss)
-            curve.validation_accuracy.append(validation_accuracy)
-
-
-def _status(curve: Progress, target: Target, limit: float) -> Status | None:
-    """Return how the member ended at its last evaluation, or None where it goes on."""
-    if target.is_met(float(getattr(curve, target.metric)[-1])):
-        return "reached"
-    # A loss that is not finite compares false: it has diverged.
-    if not curve.train_loss[-1] <= limit or not np.isfinite(curve.validation_loss[-1]):
-        return "diverged"
-    return None
+def _start(task: Task, members: Sequence[Member], device: torch.device) -> Changing:
+    """Return the members' stacked start on a device; members of one seed start alike."""
+    networks: dict[int, nn.Module] = {}
+    for member in members:
+        if member.seed not in networks:
+            networks[member.seed] = task.network(member.seed).to(device)
+    parameters, buffers = task.stacked_network.stack([networks[m.seed] for m in members])
+    return parameters, buffers, task.init_states(parameters)

@@ -94,7 +94,7 @@ class SweepSettings:
         trials = default if self.trials is None else self.trials
         repeats = base.repeats if self.repeats is None else self.repeats
         return Plan(
-            workload=self.workload,
+            workload=workload.name,  # a user's own is named with its version
             optimizer=self.optimizer,
             target=self.target or workload.target,
             space=self.run.space(workload.space(self.optimizer)),

@@ -11,92 +11,21 @@ import functools
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from models_of_scaling.errors import InputError
 from surrogate.data_root import add_data_root_argument
-from surrogate.image_data import IMAGE_SETS
-from surrogate.image_workloads import image_rung, up_to
+from surrogate.image_subset import register_class_list
+from surrogate.image_workloads import image_rung, mixture_rung, up_to
+from surrogate.rung_parameters import MLP_WIDTHS as MLP_WIDTHS  # part of this module's face
+from surrogate.rung_parameters import PARAMETERS as PARAMETERS
+from surrogate.rung_parameters import flags
+from surrogate.user_workload import is_class_path
 
 if TYPE_CHECKING:
     from fullscale.data.image_arrays import ImageArrays
     from surrogate.workloads import Workload
-
-# Those of `fullscale.models.MLP_WIDTHS`; a test holds it. Naming a sweep needs no torch.
-MLP_WIDTHS: Final = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One number that a rung may set.
-
-    Attributes:
-        name: on the command line and in the workload's name.
-        help: of the command line.
-        low: smallest value.
-        high: largest value.
-        is_whole: whether only whole numbers are meant.
-        choices: the only values; empty for all.
-    """
-
-    name: str
-    help: str
-    low: float
-    high: float
-    is_whole: bool = True
-    choices: tuple[int, ...] = ()
-
-    def check(self, value: float, workload: str) -> None:
-        """Refuse a value outside the rule.
-
-        Raises:
-            InputError: naming the flag, the value and the rule.
-        """
-        if self.choices and value not in self.choices:
-            listed = ", ".join(map(str, self.choices))
-            raise InputError(f"--{self.name} {value:g} ({workload}) is not one of {listed}")
-        if not self.low <= value <= self.high or (self.is_whole and value != int(value)):
-            kind = "a whole number" if self.is_whole else "a number"
-            raise InputError(
-                f"--{self.name} {value:g} ({workload}) must be {kind} in "
-                f"{self.low:g}..{self.high:g}"
-            )
-
-
-_MNIST = (
-    Parameter(name="holdout", help="training images kept for validation", low=10, high=30_000),
-    Parameter(name="subset", help="its first N training images", low=16, high=60_000),
-    Parameter(name="width", help="hidden units", low=8, high=256, choices=MLP_WIDTHS),
-    Parameter(name="resolution", help="side of the images, pixels", low=4, high=28),
-)
-_SUBSET = Parameter(name="subset", help="digits: its first N training images", low=16, high=1024)
-PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
-    "digits": (
-        _SUBSET,
-        Parameter(name="width", help="digits: hidden units", low=8, high=256, choices=MLP_WIDTHS),
-    ),
-    "digits_cnn": (_SUBSET,),
-    "mnist": _MNIST,
-    "fashion_mnist": _MNIST,
-    "noisy_quadratic": (
-        Parameter(name="modes", help="noisy_quadratic: dimensions", low=10, high=100_000),
-        Parameter(
-            name="curvature",
-            help="noisy_quadratic: exponent of the falling curvature",
-            low=0.5,
-            high=2.0,
-            is_whole=False,
-        ),
-        Parameter(
-            name="noise",
-            help="noisy_quadratic: noise over curvature",
-            low=1e-3,
-            high=1e3,
-            is_whole=False,
-        ),
-    ),
-}
 
 
 def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,14 +35,22 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
         parser: of the sweep's command.
     """
     add_data_root_argument(parser)
-    parser.add_argument("--workload", required=True, help=", ".join(PARAMETERS))
+    known = ", ".join(PARAMETERS)
+    parser.add_argument(
+        "--workload",
+        required=True,
+        help=f"{known}; or MODULE.CLASS of your own (docs/workloads.md)",
+    )
+    parser.add_argument(
+        "--class-list", type=Path, metavar="FILE", help="imagenet_subset: its classes, one a line"
+    )
     parser.add_argument(
         "--optimizer",
         default="momentum",
         help="momentum (default) or another that the workload has",
     )
-    for each in {each.name: each for known in PARAMETERS.values() for each in known}.values():
-        parser.add_argument(f"--{each.name}", type=float, help=each.help)
+    for name, meaning in flags().items():
+        parser.add_argument(f"--{name}", type=float, help=meaning)
 
 
 def pop_workload(arguments: dict[str, Any]) -> str:
@@ -124,12 +61,19 @@ def pop_workload(arguments: dict[str, Any]) -> str:
 
     Returns:
         The workload's name, with the parameters that were given.
+
+    Raises:
+        InputError: for a class list where none belongs, or what `rung_name` refuses.
     """
     workload = str(arguments.pop("workload"))
     arguments.pop("data_root")  # has been set where it was parsed
-    names = dict.fromkeys(each.name for known in PARAMETERS.values() for each in known)
-    values = {name: arguments.pop(name) for name in names}
+    class_list = arguments.pop("class_list")
+    values = {name: arguments.pop(name) for name in flags()}
     given = {name: value for name, value in values.items() if value is not None}
+    if class_list is not None:
+        if workload != "imagenet_subset" or "list" in given:
+            raise InputError(f"--class-list {class_list}: is for imagenet_subset without --list")
+        given["list"] = register_class_list(class_list)
     return rung_name(workload, given) if given else workload
 
 
@@ -160,7 +104,7 @@ def rung_name(workload: str, values: Mapping[str, float]) -> str:
     for name, parameter in known.items():
         if name in values:
             parameter.check(values[name], workload)
-            parts.append(f"{name}{values[name]:.6g}")
+            parts.append(parameter.in_name(values[name]))
     return "_".join(parts)
 
 
@@ -179,6 +123,8 @@ def values_of_name(name: str) -> tuple[str, dict[str, float]]:
     Raises:
         InputError: where the name begins with no workload, or goes on otherwise.
     """
+    if is_class_path(name):  # a user's own workload has no parameters
+        return name, {}
     # The longest name first: digits_cnn_subset128 is no rung of digits.
     for base in sorted(PARAMETERS, key=len, reverse=True):
         if name == base or name.startswith(f"{base}_"):
@@ -211,8 +157,10 @@ def rung_of_name(workloads: "Mapping[str, Workload]", name: str) -> "Workload":
     workload = workloads[base]
     if workload.engine == "noisy_quadratic":
         changed = _quadratic_rung
+    elif workload.dataset == "gaussian_mixture":
+        changed = mixture_rung
     else:
-        changed = image_rung if workload.dataset in IMAGE_SETS else _digits_rung
+        changed = _digits_rung if workload.dataset == "digits" else image_rung
     return dataclasses.replace(changed(workload, values), name=name)
 
 

@@ -150,9 +150,11 @@ def _best(plan: Plan, trials: Sequence[Trial]) -> Trial | None:
 
 
 def _fewest_steps(plan: Plan, trials: Sequence[Trial]) -> int | None:
-    """Return the fewest steps of a search, by which slow runs are stopped; None: none is."""
+    """Return the fewest steps known, by which slow runs are stopped; None: none is.
+
+    Shortlisted ones too: where the rest is cut must not depend on which of them ran before a kill.
+    """
     if plan.budget.epochs is not None:
         return None
-    # Shortlisted ones too: the cut must not depend on which of them ran before a kill.
-    reached = [trial for trial in trials if trial.phase != "repeat" and trial.status == "reached"]
+    reached = [trial for trial in trials if trial.status == "reached" and trial.phase != "repeat"]
     return min((int(steps_to_target(trial, plan.target)) for trial in reached), default=None)

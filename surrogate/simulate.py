@@ -6,19 +6,17 @@ the hyper-parameters that need so few; `python -m models_of_scaling fit` reads t
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.errors import InputError
-from surrogate.rungs import rung_name
 from surrogate.simulator.forecast import Forecast, as_csv, forecast
 from surrogate.simulator.methods import METHODS
+from surrogate.simulator.spectrum_flags import add_spectrum_flags, pop_spectrum
 
-_SPECTRUM_FLAGS = ("modes", "curvature", "noise")
+_BATCH_SIZES = tuple(2**power for power in range(19))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,55 +25,24 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add = parser.add_argument
     methods = ", ".join([*METHODS, "schedule"])
-    parser.add_argument("--method", default="momentum", help=f"{methods} (default: momentum)")
-    parser.add_argument(
-        "--spectrum", type=Path, metavar="FILE", help="CSV or NPZ: curvature, noise"
-    )
-    parser.add_argument("--modes", type=float, help="dimensions (default: 10000)")
-    parser.add_argument("--curvature", type=float, help="exponent of its fall (default: 1)")
-    parser.add_argument("--noise", type=float, help="noise over curvature (default: 1)")
-    parser.add_argument("--batch-sizes", default="", help="such as 1,8,64 (default: 1 ... 2^18)")
-    parser.add_argument("--target-risk", type=float, default=0.01, help="default: 0.01")
-    parser.add_argument("--preconditioning", type=float, help="p of h^-p, 0..1")
-    parser.add_argument(
-        "--gradient-delay", type=int, default=0, help="steps that gradients are late"
-    )
-    parser.add_argument("--pieces", type=int, default=20, help="of a schedule (default: 20)")
-    parser.add_argument("--max-steps", type=int, default=2**40, help="budget of a run")
-    parser.add_argument("--out", type=Path, metavar="TABLE.CSV", help="(default: print it)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add("--method", default="momentum", help=f"{methods} (default: momentum)")
+    add_spectrum_flags(parser, default_sizes="1 ... 2^18")
+    add("--preconditioning", type=float, help="p of h^-p, 0..1")
+    add("--gradient-delay", type=int, default=0, help="steps that gradients are late")
+    add("--pieces", type=int, default=20, help="of a schedule (default: 20)")
+    add("--max-steps", type=int, default=2**40, help="budget of a run")
+    add("--out", type=Path, metavar="TABLE.CSV", help="(default: print it)")
+    add("--json", action="store_true", help="print JSON")
     return parser
-
-
-def _batch_sizes(text: str) -> tuple[int, ...]:
-    if not text:
-        return tuple(2**power for power in range(19))
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"--batch-sizes {text!r} is not a list such as 1,8,64") from None
-    if min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(f"--batch-sizes {text!r} must be positive, each once")
-    return sizes
 
 
 def _run(argv: Sequence[str] | None) -> None:
     arguments = vars(_parser().parse_args(argv))
     out, as_json = arguments.pop("out"), arguments.pop("json")
-    shape = {name: arguments.pop(name) for name in _SPECTRUM_FLAGS}
-    given = {name: value for name, value in shape.items() if value is not None}
-    if given and arguments["spectrum"] is not None:
-        raise InputError(f"--{next(iter(given))} says nothing about a --spectrum from a file")
-    if not math.isfinite(arguments["target_risk"]):
-        raise InputError(f"--target-risk {arguments['target_risk']} must be a finite number")
-    workload = rung_name("noisy_quadratic", given)
-    rows = forecast(
-        Forecast(
-            workload=workload,
-            **arguments | {"batch_sizes": _batch_sizes(arguments["batch_sizes"])},
-        )
-    )
+    spectrum = pop_spectrum(arguments, default_sizes=_BATCH_SIZES)
+    rows = forecast(Forecast(**spectrum, **arguments))
     text = as_csv(rows)
     if out is not None:
         with whole_file(out) as stream:
@@ -83,7 +50,7 @@ def _run(argv: Sequence[str] | None) -> None:
     if as_json:
         print(json.dumps(rows))
     else:
-        print(f"Written: {out}" if out is not None else text, end="\n" if out else "")
+        print(text if out is None else f"Written: {out}\n", end="")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from models_of_scaling.command_line import run_command
-from surrogate.run_sweep import SweepFailedError, run_sweep
+from surrogate.active_sweep import DesignSummary, run_active_sweep
+from surrogate.ladder_sweep import run_ladder
+from surrogate.run_sweep import SweepFailedError, SweepSummary, run_sweep
 from surrogate.study_record import other_studies_in_words
 from surrogate.sweep_arguments import read_arguments, sweep_parser
 
@@ -22,12 +24,23 @@ def _run(argv: Sequence[str] | None) -> int:
     if note := other_studies_in_words(asked.settings):
         print(note, file=sys.stderr)
     try:
-        summary = run_sweep(asked.settings, progress=True, workers=asked.workers)
+        if asked.rungs:
+            return run_ladder(asked.rungs, workers=asked.workers, as_json=asked.as_json)
+        if asked.design is not None:
+            summary: SweepSummary | DesignSummary = run_active_sweep(
+                asked.settings, asked.design, progress=True, say=_say, workers=asked.workers
+            )
+        else:
+            summary = run_sweep(asked.settings, progress=True, workers=asked.workers)
     except SweepFailedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(summary), default=str) if asked.as_json else summary.in_words())
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

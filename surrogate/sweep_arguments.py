@@ -9,6 +9,8 @@ from typing import Any
 from models_of_scaling.command_line import OneLineParser
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
+from surrogate.active_sweep import DesignChoice, add_design_arguments, pop_design
+from surrogate.ladder_sweep import rung_settings
 from surrogate.protocol_flags import add_run_arguments, pop_run_choice
 from surrogate.run_sweep import MakeWorkers, SweepSettings
 from surrogate.rungs import add_workload_arguments, pop_workload
@@ -25,6 +27,13 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
     """
     parser = OneLineParser(prog="python -m surrogate.sweep", description=description)
     add_workload_arguments(parser)
+    parser.add_argument(
+        "--ladder",
+        action="append",
+        default=[],
+        metavar="NAME=A,B,C",
+        help="sweep a parameter's values, such as subset=64,128; given twice, they are crossed",
+    )
     parser.add_argument("--out", required=True, type=Path, help="trials go to OUT/trials/*.parquet")
     parser.add_argument("--batch-sizes", help="such as 1,8,64,512")
     parser.add_argument("--target", help="such as 'validation_loss<=0.2'")
@@ -32,6 +41,7 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, help="fresh seeds of the best (5; quick: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the whole sweep")
     add_run_arguments(parser)
+    add_design_arguments(parser)
     parser.add_argument("--quick", action="store_true", help="fewer batch sizes and trials")
     parser.add_argument("--dry-run", action="store_true", help="say what it would cost; run none")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -56,12 +66,16 @@ class SweepArguments:
 
     Attributes:
         settings: of the sweep.
+        design: an active one; None for every batch size.
+        rungs: the sweeps of a ladder, in its place; none where no ladder is asked for.
         workers: what makes its workers; None for processes of this machine.
         as_json: whether to print JSON.
         dry_run: whether only to say what it would cost.
     """
 
     settings: SweepSettings
+    design: DesignChoice | None
+    rungs: tuple[SweepSettings, ...]
     workers: MakeWorkers | None
     as_json: bool
     dry_run: bool
@@ -74,7 +88,10 @@ def read_arguments(parsed: argparse.Namespace) -> SweepArguments:
         parsed: its namespace.
 
     Returns:
-        The settings; an `InputError` names a flag that breaks its rule.
+        What was asked for.
+
+    Raises:
+        InputError: naming the flag that breaks its rule.
     """
     arguments = vars(parsed)
     as_json, dry_run = arguments.pop("json"), arguments.pop("dry_run")
@@ -87,9 +104,22 @@ def read_arguments(parsed: argparse.Namespace) -> SweepArguments:
     arguments["target"] = None if target is None else Target.parse(target)
     arguments["batch_sizes"] = () if sizes is None else _batch_sizes(sizes)
     arguments["gpus"] = () if gpus is None else _gpus(gpus)
+    ladder = arguments.pop("ladder")
+    design = pop_design(arguments)
+    if design is not None and (ladder or dry_run):
+        raise InputError("--design active goes with neither --ladder nor --dry-run")
+    if ladder and dry_run:
+        raise InputError("--dry-run is for one sweep; give a rung instead of --ladder")
     settings = SweepSettings(**arguments)
     workers = _workers(settings, executor, scheduler, given)
-    return SweepArguments(settings=settings, workers=workers, as_json=as_json, dry_run=dry_run)
+    return SweepArguments(
+        settings=settings,
+        design=design,
+        rungs=rung_settings(settings, ladder) if ladder else (),
+        workers=workers,
+        as_json=as_json,
+        dry_run=dry_run,
+    )
 
 
 def _batch_sizes(text: str) -> tuple[int, ...]:

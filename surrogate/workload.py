@@ -25,7 +25,7 @@ class Workload:
         name: by which the command line calls it.
         dataset: name of the data set.
         model: name of the network, a key of `fullscale.models.NETWORKS`, or of the simulator; any
-            name where `build_network` is given.
+            name where `make_network` is given.
         engine: what trains it.
         target: the default target.
         batch_sizes: the default ones.
@@ -37,14 +37,16 @@ class Workload:
         search_effort: multiplies the default number of trials.
         zoom_widths: see `protocol.Protocol`.
         deterministic: a second seed would give the same run, so there is one repeat.
+        max_validation_examples: evaluations take the first so many; None for all.
         evaluated_on: what the evaluations of a run are made on. `test` is an official test split,
             on which nothing may be chosen: `check_target` refuses a target on it.
+        max_validation_examples: evaluations take the first so many; None for all.
         load: returns the data; None for a simulator.
         load_test: returns the same data with the official test split in the place of validation,
             for one last report; None where there is none or `load` has it there already.
         check_data: reads the data and raises an `InputError` where they are missing or damaged, so
             that a sweep ends before it begins; None where they come with a library.
-        build_network: makes a network from a seed, the same one from the same seed; None builds
+        make_network: makes a network from a seed, the same one from the same seed; None builds
             `model` by its name.
         spectrum: returns the simulator's modes; None for data.
     """
@@ -64,10 +66,11 @@ class Workload:
     search_effort: int = 1
     deterministic: bool = False
     evaluated_on: Literal["validation", "test"] = "validation"
+    max_validation_examples: int | None = None
     load: "Callable[[], ImageArrays] | None" = None
     load_test: "Callable[[], ImageArrays] | None" = None
     check_data: Callable[[], None] | None = None
-    build_network: "Callable[[int], nn.Module] | None" = None
+    make_network: "Callable[[int], nn.Module] | None" = None
     spectrum: "Callable[[], Spectrum] | None" = None
 
     def max_steps(self, batch_size: int) -> int:

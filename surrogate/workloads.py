@@ -8,7 +8,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from models_of_scaling.targets import Target
-from surrogate.image_workloads import image_workloads
+from surrogate.image_workloads import image_workloads, mixture_workload
 from surrogate.optimizer_spaces import NETWORK_SPACES, SIMULATOR_SPACES
 from surrogate.workload import Workload as Workload  # part of this module's face
 
@@ -87,6 +87,7 @@ WORKLOADS: dict[str, Workload] = {
             spectrum=_zhang,
         ),
         *image_workloads(NETWORK_SPACES),
+        mixture_workload(NETWORK_SPACES),
     )
 }
 
@@ -94,10 +95,14 @@ WORKLOADS: dict[str, Workload] = {
 def get_workload(name: str) -> Workload:
     """Return the workload of this name, with its parameters where the name goes on with them.
 
-    A name that is none is refused, with the known ones.
+    A path such as `my_package.MyWorkload` is a user's own. A name that is none is refused, with the
+    known ones.
     """
     if name in WORKLOADS:
         return WORKLOADS[name]
     from surrogate.rungs import rung_of_name
+    from surrogate.user_workload import is_class_path, user_workload
 
+    if is_class_path(name):
+        return user_workload(name, NETWORK_SPACES)
     return rung_of_name(WORKLOADS, name)

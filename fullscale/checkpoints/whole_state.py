@@ -54,7 +54,9 @@ def restore_state(
     """
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=several)
-    # The optimizer first: torch takes a step of rate 0 to make its state, the model then overrides.
-    set_optimizer_state_dict(model, optimizer, optimizer_state, options=options)
+    # torch can't broadcast a state without a single tensor of one axis or more (plain SGD's).
+    if not several or getattr(optimizer, "keeps_state", True):
+        # The optimizer first: torch takes a step of rate 0 to make its state, the model overrides.
+        set_optimizer_state_dict(model, optimizer, optimizer_state, options=options)
     set_model_state_dict(model, model_state, options=options)
     optimizer.zero_grad(set_to_none=True)

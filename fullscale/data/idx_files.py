@@ -113,7 +113,8 @@ def read_idx_images(
         read_idx(path, dimensions=dimensions, md5=md5.get(file))
         for path, file, dimensions in zip(paths, FILES, (3, 1, 3, 1), strict=True)
     ]
-    for images, labels, path in ((*arrays[:2], paths[1]), (*arrays[2:], paths[3])):
+    for first in (0, 2):
+        images, labels, path = arrays[first], arrays[first + 1], paths[first + 1]
         if len(images) != len(labels) or not len(labels):
             raise InputError(f"{path}: has {len(labels):,} labels for {len(images):,} images")
         if labels.max() >= NUM_CLASSES:

@@ -1,11 +1,11 @@
 """A torch.optim.Optimizer around an update rule, for any trainer and also for FSDP2's shards."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Partial, Replicate
+from torch.distributed.tensor import DTensor, Replicate
 from torch.nn import Parameter
 
 from fullscale.optimizers.parameter_groups import tensor_traits
@@ -35,15 +35,15 @@ def initial_state(rule: UpdateRule, parameter: Tensor) -> State:
         parameter: of any floating type, on any device.
     """
     start = working_copy(parameter.detach(), whole=rule.needs_whole_tensor)
-    return {name: value.clone() for name, value in rule.init_state(start).items()}
+    return {name: _settled(value).clone() for name, value in rule.init_state(start).items()}
 
 
 def _settled(tensor: Tensor) -> Tensor:
-    """Sum up what is still spread over ranks as parts of a sum: a norm that becomes state."""
-    if isinstance(tensor, DTensor) and any(isinstance(p, Partial) for p in tensor.placements):
-        whole = [Replicate() if isinstance(p, Partial) else p for p in tensor.placements]
-        return tensor.redistribute(placements=whole)
-    return tensor
+    """Return a state tensor as it is kept: single numbers (counts, norms) whole on every rank.
+
+    A norm comes as parts of a sum; torch's checkpoints hand back single numbers as plain tensors.
+    """
+    return tensor.full_tensor() if isinstance(tensor, DTensor) and tensor.ndim == 0 else tensor
 
 
 def _write(parameter: Tensor, value: Tensor) -> None:
@@ -88,6 +88,12 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._traits = dict(zip(everyone, chosen, strict=True))
         self._trained: dict[Parameter, Tensor] = {}
         super().__init__(everyone, complete)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether there is anything besides the weights to save."""
+        parameters = (p for group in self.param_groups for p in group["params"])
+        return any(self._rule.init_state(p.detach()) for p in parameters)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -147,7 +153,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Put the weights to evaluate with into the network, where the rule has other ones."""
         if self._rule.evaluation_parameter is None or self._trained:
             return
-        for parameter, state in self.state.items():
+        for key, state in self.state.items():
+            parameter = cast("Parameter", key)
             whole = working_copy(parameter, whole=self._rule.needs_whole_tensor)
             self._trained[parameter] = parameter.detach().clone()
             _write(parameter, self._rule.evaluation_parameter(whole, state))

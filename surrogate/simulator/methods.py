@@ -37,9 +37,20 @@ class Axis:
     points: int
     is_bounded: bool
 
-    def grid(self) -> Floats:
-        """Return logarithms of the coordinate, evenly spaced."""
-        return np.linspace(math.log(self.low), math.log(self.high), self.points)
+    @property
+    def spacing(self) -> float:
+        """Distance of the first grid's points, in logarithms."""
+        return math.log(self.high / self.low) / (self.points - 1)
+
+    def grid(self, *, lowest: float = math.inf) -> Floats:
+        """Return logarithms of the coordinate, evenly spaced.
+
+        Args:
+            lowest: a coordinate that the grid must reach down to.
+        """
+        more = max(0.0, math.log(self.low / lowest)) / self.spacing if lowest < self.low else 0.0
+        places = np.arange(-math.ceil(more), self.points)
+        return np.minimum(math.log(self.low) + self.spacing * places, math.log(self.high))
 
 
 _RATE = Axis(name="learning_rate", low=1e-6, high=300.0, points=40, is_bounded=False)

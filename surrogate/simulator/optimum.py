@@ -40,7 +40,7 @@ _NODES = 12  # an octave: merged risks are wrong by less than 1e-6, which moves 
 _FINEST = 2e-4  # the last grid's spacing, in logarithms
 _MOST_GRIDS = 60  # where the best lies far outside the first grid
 _GRID_POINTS = {1: 9, 2: 6, 3: 5}  # along each axis, by their number
-_MOST_ELEMENTS = 50_000  # configurations times modes that are worked on at once: cache
+_MOST_ELEMENTS = 20_000  # configurations times modes that are worked on at once: cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,14 @@ def _on_whole_space(
     method: Method, modes: Modes, batch_sizes: Floats, target_risk: float, max_steps: int
 ) -> list[tuple[Floats, float]]:
     """Return the best place of the first grid and its steps, roughly, at each batch size."""
-    axes = [axis.grid() for axis in method.axes]
+    # Constant SGD's floor, lr / (2 B) sum n / k for a small rate, meets the target below this rate.
+    shake = float((modes.noise_P / modes.curvature_P).sum())
+    tame = 2 * batch_sizes.min() * target_risk / shake if shake > 0 else np.inf
+    lowest = 0.01 * tame * float(modes.curvature_P.max())
+    axes = [
+        axis.grid(lowest=lowest) if axis.name == "learning_rate" else axis.grid()
+        for axis in method.axes
+    ]
     places = np.stack([each.ravel() for each in np.meshgrid(*axes, indexing="ij")], axis=1)
     task = (batch_sizes, target_risk, max_steps)
     width = max(1, _MOST_ELEMENTS // len(modes.curvature_P))
@@ -188,7 +195,7 @@ def _refined(
     steps: float,
 ) -> dict[str, float]:
     """Return the best hyper-parameters near a place, by grids that halve."""
-    spacing = np.array([axis.grid()[1] - axis.grid()[0] for axis in method.axes])
+    spacing = np.array([axis.spacing for axis in method.axes])
     limit = np.array([math.log(a.high) if a.is_bounded else np.inf for a in method.axes])
     points = _GRID_POINTS[len(method.axes)]
     offsets = [np.linspace(-1, 1, points)] * len(limit)

@@ -88,7 +88,7 @@ class _Powers:
             x < 0.5, np.log1p(-np.minimum(x, 0.5)), np.log(np.maximum(np.abs(1 - x), 1e-300))
         )
         self.square = np.square(1 - x)
-        with np.errstate(divide="ignore"):  # x = 2 diverges, and has no cell here
+        with np.errstate(divide="ignore", invalid="ignore"):  # x = 2 diverges: no cell here
             self.limit = rates[:, None] * (modes.noise_P / modes.curvature_P) / (2 - x)
         self.signal = modes.signal_P
 
@@ -119,8 +119,9 @@ class _Excess:
         """
         terms = self._terms(steps)
         excess, slope = terms.sum(axis=1), np.einsum("cp,cp->c", terms, self.logs)
-        change: Floats = np.log(self.gap / excess) * excess / slope
-        return change
+        with np.errstate(divide="ignore", invalid="ignore"):  # where nothing is left to shrink
+            change: Floats = np.log(self.gap / excess) * excess / slope
+        return np.where(np.isfinite(change), change, 0.0)
 
     def around(self, steps: Floats) -> tuple[Floats, Floats]:
         """Return the excess one step before, and at these steps."""
@@ -256,7 +257,8 @@ def _bracketed(powers: _Powers, cells: _Cells) -> Floats:
         met = open_ & (excess <= cells.gap)
         if power > 1:  # a straight line in log steps and log excess, from power / 2 to power
             start = previous[met]
-            share = np.log(start / cells.gap[met]) / np.log(start / excess[met])
+            with np.errstate(divide="ignore"):  # what underflows is met right after the start
+                share = np.log(start / cells.gap[met]) / np.log(start / excess[met])
             steps[met] = power / 2 * 2**share
         open_ &= ~met
         if not open_.any():

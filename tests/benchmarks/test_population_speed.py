@@ -11,7 +11,8 @@ from fullscale.data.order import stream_indices
 from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
 from surrogate.member_step import Task
-from surrogate.population import Member, Population
+from surrogate.members import Member
+from surrogate.population import Population
 
 NUMBERS = {"learning_rate": 0.05, "momentum": 0.9}
 ROUNDS = 5

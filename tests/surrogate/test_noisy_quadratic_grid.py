@@ -109,3 +109,12 @@ def test_a_target_at_the_start_is_met_in_one_step():
     target = 1.1 * all_modes(spectrum).initial_risk()
     grid = sgd_grid(spectrum, batch_sizes=[64], learning_rates=[0.1], target_risk=target)
     assert grid.steps.tolist() == [[1]]
+
+
+def test_a_mode_that_one_step_removes_needs_one_step_and_no_warning():
+    one = np.ones(1)
+    spectrum = Spectrum(curvature_P=one, noise_P=0 * one, initial_P=one)
+    grid = sgd_grid(
+        spectrum, batch_sizes=[1], learning_rates=[0.5, 1.0, 1.5, 2.0], target_risk=1e-4
+    )
+    assert grid.steps.tolist() == [[7, 1, 7, 0]]  # 1/2 (1/4)^7 = 3.1e-5, and one before 1.2e-4

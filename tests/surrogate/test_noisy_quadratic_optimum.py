@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models_of_scaling.errors import InputError
-from surrogate.noisy_quadratic import Spectrum, zhang_spectrum
+from surrogate.noisy_quadratic import Spectrum, power_law_spectrum, zhang_spectrum
 from surrogate.simulator.configuration import Configuration, run_configuration
 from surrogate.simulator.methods import METHODS
 from surrogate.simulator.optimum import optimal_steps
@@ -133,6 +133,17 @@ def test_whitening_without_noise_needs_one_step():
     method = METHODS["sgd"].changed(preconditioning=1.0, gradient_delay=0)
     (best,) = optimal_steps(spectrum, [1], 1e-3, method)
     assert best.steps == 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "averaged"])
+def test_a_million_times_the_noise_needs_a_million_times_the_batch_size(name):
+    """Only c / B enters, so that the search must follow the noise beyond its first grid."""
+    quiet, loud = (power_law_spectrum(num_modes=20, noise_power=n) for n in (1.0, 1e6))
+    (one,) = optimal_steps(quiet, [1], 0.02, METHODS[name])
+    (million,) = optimal_steps(loud, [10**6], 0.02, METHODS[name])
+    assert million.steps == one.steps
+    (small,) = optimal_steps(loud, [1], 0.02, METHODS[name])
+    assert 0.9e6 < small.steps / one.steps < 1.1e6  # perfect scaling, far below the knee
 
 
 def test_a_budget_that_is_too_small_is_said_and_no_hyper_parameters_are_made_up():

@@ -10,11 +10,13 @@ from fullscale.data.order import stream_indices
 from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
-from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from surrogate.evaluation_grid import last_evaluation, next_evaluation
 from surrogate.member_step import Task
-from surrogate.population import Member, Population, StopRule, population_size, train_population
+from surrogate.members import Member, StopRule
+from surrogate.population import Population
+from surrogate.sizes import population_size
+from surrogate.train_population import train_population
 
 STEPS = 50
 NUMBERS = {
@@ -85,7 +87,7 @@ def test_a_population_equals_training_one_at_a_time_step_by_step(rule, model, ba
         wanted = [next(each) for each in alone]
         for place, member in enumerate(population.places):
             if member is not None:
-                for name, value in population.parameters_at(place).items():
+                for name, value in population.at(place)[0].items():
                     # Algebra in float64, 50 steps: the order of sums differs.
                     torch.testing.assert_close(value, wanted[member][name], rtol=0, atol=1e-10)
         if step == 20:
@@ -110,7 +112,7 @@ def test_a_members_float32_result_does_not_depend_bit_for_bit_on_who_trains_besi
         population = Population(shared, [members[k] for k in chosen])
         population.advance(4)
         return {
-            chosen[member]: (population.parameters_at(place), population.evaluate(place))
+            chosen[member]: (population.at(place)[0], population.evaluate(place))
             for place, member in enumerate(population.places)
             if member is not None
         }
@@ -160,21 +162,6 @@ def test_members_slower_than_a_multiple_of_the_fastest_are_stopped_at_the_last_e
     assert found[1].curve.steps[-1] == last_evaluation(3 * found[0].curve.steps[-1])
     known = StopRule(target=target, max_steps=10_000, slowest_factor=3.0, fewest_steps=4)
     assert results(members[1:], stop_rule=known)[0].curve.steps[-1] == 12
-
-
-def test_a_network_with_buffers_is_refused_by_name():
-    data = digits_arrays()
-    three = np.repeat(data.train_images[:4], 3, axis=1)
-    colour = type(data)(
-        name="colour",
-        train_images=three,
-        train_labels=data.train_labels[:4],
-        validation_images=three,
-        validation_labels=data.train_labels[:4],
-        num_classes=10,
-    )
-    with pytest.raises(InputError, match="'resnet50' has buffers"):
-        Task(data=colour, model="resnet50", rule=get_update_rule("momentum"), batch_size=2)
 
 
 def test_population_sizes_grow_by_at_most_a_half_and_hold_their_members():

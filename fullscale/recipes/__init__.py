@@ -1,0 +1,1 @@
+"""Recipes: one file, one published claim, and the command that lists, shows and compares them."""

@@ -1,0 +1,103 @@
+"""Trains a population: evaluations, who leaves and how, and what its members' curves are."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from models_of_scaling.targets import Target
+from models_of_scaling.trials import Status
+from surrogate.evaluation_grid import EvaluationGrid, next_evaluation
+from surrogate.member_step import Task
+from surrogate.members import Member, Progress, Result, StopRule
+from surrogate.population import Population
+
+
+def train_population(
+    task: Task,
+    members: Sequence[Member],
+    stop_rule: StopRule,
+    *,
+    grid: EvaluationGrid = next_evaluation,
+) -> Iterator[list[Result]]:
+    """Train members until each has left.
+
+    A member is evaluated at the steps of the grid and where its schedule or the budget ends, at no
+    others: whose schedule ends when changes nothing for the rest.
+
+    Args:
+        task: what they share.
+        members: the runs; none gives nothing.
+        stop_rule: when a member leaves.
+        grid: step -> the next step with an evaluation.
+
+    Yields:
+        After each evaluation, the members that left there, maybe none. A caller that stops asking
+        stops the training.
+    """
+    if not members:
+        return
+    population = Population(task, members)
+    curves = [Progress() for _ in members]
+    limits = [0.0] * len(members)
+    for place, member in population.active():
+        limits[member] = stop_rule.divergence_factor * population.evaluate(place)[0]
+    lengths = [_planned_length(member, stop_rule.max_steps) for member in members]
+    fewest_steps, next_on_grid = stop_rule.fewest_steps, grid(0)
+    while any(member is not None for member in population.places):
+        started = time.perf_counter()
+        staying = [member for _, member in population.active()]
+        budget = stop_rule.budget(fewest_steps)
+        population.advance(min(next_on_grid, budget, *(lengths[member] for member in staying)))
+        now = population.steps
+        due = {m for m in staying if now in {next_on_grid, budget, lengths[m]}}
+        for place, member in list(population.active()):
+            if member in due:
+                whole = not stop_rule.stop_at_target and now >= min(budget, lengths[member])
+                curves[member].append(now, population.evaluate(place, whole=whole))
+        if now == next_on_grid:
+            next_on_grid = grid(now)
+        statuses = {member: _status(curves[member], stop_rule, limits[member]) for member in due}
+        if fewest_steps is None or now < fewest_steps:
+            fewest_steps = now if "reached" in statuses.values() else fewest_steps
+        over = stop_rule.budget(fewest_steps)
+        left = [
+            _result(member, status, curves[member], stop_rule.target)
+            for member, status in sorted(statuses.items())
+            if now >= min(over, lengths[member])
+            or status == "diverged"
+            or (status == "reached" and stop_rule.stop_at_target)
+        ]
+        share = (time.perf_counter() - started) / len(staying)
+        for member in staying:
+            curves[member].wall_time_s += share
+        population.release({result.member for result in left})
+        yield left
+
+
+def _planned_length(member: Member, max_steps: int) -> int:
+    if member.schedule is None:
+        return max_steps
+    return min(max_steps, member.schedule.num_train_steps)
+
+
+def _result(member: int, status: Status | None, curve: Progress, target: Target | None) -> Result:
+    steps_to_target = None
+    if target is not None:
+        values = getattr(curve, target.metric)
+        met = (step for step, v in zip(curve.steps, values, strict=True) if target.is_met(v))
+        steps_to_target = next(met, None)
+    if status is None:
+        status = "not_reached" if steps_to_target is None else "reached"
+    return Result(member=member, status=status, steps_to_target=steps_to_target, curve=curve)
+
+
+def _status(curve: Progress, stop_rule: StopRule, limit: float) -> Status | None:
+    """Return what a member's last evaluation says, or None where it says to go on."""
+    target = stop_rule.target
+    if target is not None and target.is_met(float(getattr(curve, target.metric)[-1])):
+        return "reached"
+    # A loss that is not finite compares false: it has diverged.
+    if not curve.train_loss[-1] <= limit or not np.isfinite(curve.validation_loss[-1]):
+        return "diverged"
+    return None
