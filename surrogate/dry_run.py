@@ -178,8 +178,8 @@ def _stages(plan: Plan, num_done: int) -> list[tuple[str, int]]:
     planned = [
         ("wide", half),
         *((f"zoom-{number}", protocol.trials // 2 // zooms) for number in range(1, zooms + 1)),
-        ("shortlist", again),
-        ("repeat", protocol.repeats),
+        ("shortlist", again * len(plan.questions)),
+        ("repeat", protocol.repeats * len(plan.questions)),
     ]
     missing = []
     for name, count in planned:
@@ -206,7 +206,9 @@ class _Times:
             return 0.0
         searching = name.startswith(("wide", "zoom", "widen"))
         factor = self._plan.protocol.slowest_factor if searching else 1.5
-        steps = min(factor * fewest_steps, self._plan.budget.steps(size))
+        budget = self._plan.budget
+        whole = budget.epochs is not None  # every run goes to its end
+        steps = budget.steps(size) if whole else min(factor * fewest_steps, budget.steps(size))
         members = count * (_MEAN_POPULATION if searching else 1.0)
         small, large = (self._at(size, population) for population in (4, 32))
         if self._simulated:

@@ -23,7 +23,7 @@ from surrogate.progress import SweepProgress
 from surrogate.protocol import Plan, Protocol
 from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
-from surrogate.study_record import write_study_record
+from surrogate.study_record import planned_trials, write_study_record
 from surrogate.sweep_loop import SweepLoop
 from surrogate.trial_parts import finished_trials, shares_folder, trials_folder, waiting_trials
 from surrogate.tuning_cost import TuningCost, tuning_cost
@@ -200,7 +200,7 @@ def run_sweep(
             _terminate_as_interrupt(),
             SweepProgress(
                 title=settings.workload,
-                planned={size: max(plan.protocol.planned_trials, there[size]) for size in missing},
+                planned={size: max(planned_trials(plan), there[size]) for size in missing},
                 found=there,
                 widening_trials=plan.protocol.widening_trials,
                 shown=progress,

@@ -1,7 +1,7 @@
 """What each study of a folder was asked for, in `studies/STUDY.json`: for status, without flags."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,8 @@ from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from surrogate.protocol import Plan
+from surrogate.protocol_flags import RunChoice
+from surrogate.run_schedule import RunSchedule
 
 if TYPE_CHECKING:
     from surrogate.run_sweep import SweepSettings
@@ -37,11 +39,25 @@ class StudyRecord:
         from surrogate.run_sweep import SweepSettings
 
         try:
-            fields = {**self.settings, "target": Target.parse(self.target), "out": folder}
+            run = dict(self.settings["run"])
+            run["schedule"] = RunSchedule(**run["schedule"])
+            fields = {
+                **self.settings,
+                "run": RunChoice(**run),
+                "target": Target.parse(self.target),
+                "out": folder,
+            }
             plan = SweepSettings(**fields).plan
-        except (InputError, TypeError):
+        except (InputError, TypeError, KeyError):
             return None
         return plan if plan.study == self.study else None
+
+
+def planned_trials(plan: Plan) -> int:
+    """Return a batch size's trials, without widenings, if every question has its own best runs."""
+    protocol = plan.protocol
+    again = protocol.planned_trials - protocol.trials
+    return protocol.trials + len(plan.questions) * again
 
 
 def _path(folder: Path, study: str) -> Path:
@@ -62,9 +78,10 @@ def write_study_record(settings: "SweepSettings") -> None:
         "settings": {
             name: getattr(settings, name)
             for name in ("workload", "optimizer", "trials", "repeats", "seed", "quick")
-        },
+        }
+        | {"run": asdict(settings.run)},
         "batch_sizes": sorted({*earlier, *settings.sizes}),
-        "planned_trials": plan.protocol.planned_trials,
+        "planned_trials": planned_trials(plan),
         "target": str(plan.target),
     }
     path.parent.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
 from surrogate.protocol import Plan
 from surrogate.search import next_stage
-from surrogate.study_record import StudyRecord, read_study_records
+from surrogate.study_record import StudyRecord, planned_trials, read_study_records
 from surrogate.trial_parts import (
     is_locked,
     lock_path,
@@ -148,7 +148,7 @@ def _batch_size_status(
         stage = missing.name if missing else "complete"
         widenings = {t.settings.get("stage", "") for t in trials} | {stage}
         added = sum(name.startswith("widen") for name in widenings)
-        planned = plan.protocol.planned_trials + added * plan.protocol.widening_trials
+        planned = planned_trials(plan) + added * plan.protocol.widening_trials
         # Where nothing reached the target there is nothing to repeat.
         planned = planned if missing else len(trials)
     statuses = Counter(trial.status for trial in trials)

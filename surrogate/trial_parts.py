@@ -126,7 +126,7 @@ def cut_alike(trials: Sequence[Trial], plan: Plan, stage: Stage) -> list[Trial]:
     Args:
         trials: all of a stage.
         plan: the study; its protocol says which multiple of the fewest steps is allowed.
-        stage: theirs; nothing is cut in `repeat`, nor by the simulator, which cuts nothing.
+        stage: theirs; nothing is cut in `repeat`, at fixed epochs, nor by the simulator.
 
     Returns:
         The trials; one that went further is `not_reached` at the last evaluation allowed.
@@ -134,7 +134,8 @@ def cut_alike(trials: Sequence[Trial], plan: Plan, stage: Stage) -> list[Trial]:
     simulated = get_workload(plan.workload).engine == "noisy_quadratic"
     known = [] if stage.fewest_steps is None else [stage.fewest_steps]
     known += [trial.steps for trial in trials if trial.status == "reached"]
-    if simulated or stage.name == "repeat" or not known:
+    uncut = simulated or stage.name == "repeat" or plan.budget.epochs is not None
+    if uncut or not known:
         return list(trials)
     budget = last_evaluation(int(plan.protocol.slowest_factor * min(known)))
     return [_cut(trial, budget) if trial.steps > budget else trial for trial in trials]

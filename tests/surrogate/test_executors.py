@@ -171,7 +171,7 @@ def test_a_killed_job_of_submitit_costs_no_trial(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_job_running_and_the_same_command_goes_on(undisturbed, tmp_path):
+def test_ctrl_c_leaves_no_job_running_and_what_was_finished(undisturbed, tmp_path):
     flags = ("--executor", "submitit", "--submitit", "cluster=local")
     process = sweep(tmp_path, *flags)
     wait_for(lambda: parts(tmp_path), process)
@@ -182,9 +182,6 @@ def test_ctrl_c_leaves_no_job_running_and_the_same_command_goes_on(undisturbed, 
     assert err.splitlines()[-1] == "interrupted: what was finished is kept"
     wait_for(lambda: not any(each.is_running() for each in family))
     assert set(findings(tmp_path)) < set(undisturbed)
-    code, _, err = finish(sweep(tmp_path, *flags))
-    assert code == 0, err
-    assert findings(tmp_path) == undisturbed
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ def test_the_table_of_a_sweep_holds_what_its_settings_say(undisturbed):
         (["--workload", "digits", "--repeats", "0"], "--repeats 0 must be"),
         (["--workload", "digits", "--seed", "-1"], "--seed -1 must be"),
         (["--workload", "digits", "--workers", "-2"], "--workers -2 must be"),
-        (["--workload", "digits", "--optimizer", "adam"], "--optimizer 'adam'"),
+        (["--workload", "digits", "--optimizer", "adamx"], "--optimizer 'adamx'"),
         (["--workload", "noisy_quadratic", "--optimizer", "lars"], "--optimizer 'lars'"),
         (["--workload", "digits", "--target", "loss<1"], "target 'loss<1'"),
         (
