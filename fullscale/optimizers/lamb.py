@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from fullscale.optimizers.adam import adam_direction, init_state
+from fullscale.optimizers.fused_step import fused_lamb
 from fullscale.optimizers.update_rule import Numbers, State, TensorTraits, UpdateRule, decay_of
 
 
@@ -42,4 +43,5 @@ LAMB = UpdateRule(
     defaults={"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-6, "weight_decay": 0.0},
     init_state=init_state,
     update=_update,
+    fused=fused_lamb,
 )

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from fullscale.optimizers.fused_step import fused_lars
 from fullscale.optimizers.update_rule import (
     Number,
     Numbers,
@@ -76,12 +77,19 @@ def _update_scaled(
 # 0.001 is the paper's trust coefficient for ImageNet (section 5).
 _DEFAULTS = {"momentum": 0.9, "weight_decay": 0.0, "trust_coefficient": 0.001}
 
-LARS = UpdateRule(name="lars", defaults=_DEFAULTS, init_state=_init_state, update=_update)
+LARS = UpdateRule(
+    name="lars",
+    defaults=_DEFAULTS,
+    init_state=_init_state,
+    update=_update,
+    fused=fused_lars,
+)
 LARS_MLPERF = UpdateRule(
     name="lars_mlperf",
     defaults={**_DEFAULTS, "epsilon": 1e-7},
     init_state=_init_state,
     update=_update,
+    fused=fused_lars,
 )
 LARS_SCALED_MOMENTUM = UpdateRule(
     name="lars_scaled_momentum",

@@ -50,5 +50,6 @@ def lookahead(inner: UpdateRule) -> UpdateRule:
         defaults={**inner.defaults, "lookahead_steps": 5.0, "slow_step_size": 0.5},
         init_state=init_state,
         update=update,
+        fused=None,
         evaluation_parameter=lambda _, state: state[_SLOW],
     )

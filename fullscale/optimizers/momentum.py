@@ -12,6 +12,7 @@ same only while it is constant; weight decay is added to the gradient (L2), as t
 import torch
 from torch import Tensor
 
+from fullscale.optimizers.fused_step import fused_momentum
 from fullscale.optimizers.update_rule import Numbers, State, TensorTraits, UpdateRule, with_decay
 
 
@@ -32,4 +33,5 @@ MOMENTUM = UpdateRule(
     defaults={"momentum": 0.9, "weight_decay": 0.0},
     init_state=_init_state,
     update=_update,
+    fused=fused_momentum,
 )

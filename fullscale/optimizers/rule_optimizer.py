@@ -9,7 +9,9 @@ from torch.distributed.tensor import DTensor, Replicate
 from torch.nn import Parameter
 
 from fullscale.optimizers.parameter_groups import tensor_traits
-from fullscale.optimizers.update_rule import Numbers, State, TensorTraits, UpdateRule
+from fullscale.optimizers.update_rule import InPlace, Numbers, State, TensorTraits, UpdateRule
+
+_FUSED_TYPES = (torch.float32, torch.float64)
 
 
 def working_copy(tensor: Tensor, *, whole: bool = False) -> Tensor:
@@ -53,6 +55,28 @@ def _write(parameter: Tensor, value: Tensor) -> None:
         everywhere = DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False)
         value = everywhere.redistribute(mesh, parameter.placements)
     parameter.copy_(value)
+
+
+def _is_dense(parameter: Tensor) -> bool:
+    """Return whether a fused kernel may go over a tensor as if it were flat."""
+    if isinstance(parameter, DTensor) or parameter.dtype not in _FUSED_TYPES:
+        return False
+    return parameter.is_contiguous() or (
+        parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _are_alike(parameter: Tensor, first: Tensor, gradient: Tensor, state: State) -> bool:
+    """Return whether all belong to one device and type, and lie in memory in the same order."""
+    others = [gradient, *(value for value in state.values() if value.shape == parameter.shape)]
+    return (
+        parameter.device == first.device
+        and parameter.dtype == first.dtype
+        and all(
+            value.stride() == parameter.stride() and value.dtype == parameter.dtype
+            for value in others
+        )
+    )
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -112,10 +136,34 @@ class RuleOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             numbers = {name: group[name] for name in self._rule.defaults}
             numbers["learning_rate"] = group["lr"]
-            for parameter in group["params"]:
-                if parameter.grad is not None:
+            moved = [p for p in group["params"] if p.grad is not None]
+            if not self._step_fused(moved, numbers):
+                for parameter in moved:
                     self._step_tensor(parameter, numbers)
         return loss
+
+    def _step_fused(self, parameters: list[Parameter], numbers: Numbers) -> bool:
+        """Take the step in place where the rule, the numbers and all tensors allow it."""
+        fused = self._rule.fused
+        if fused is None or not parameters or not all(map(_is_dense, parameters)):
+            return False
+        if not all(isinstance(number, float) for number in numbers.values()):
+            return False
+        if numbers.get("momentum", 1.0) == 0:  # torch's fused SGD then leaves the velocity alone
+            return False
+        tensors = []
+        for parameter in parameters:
+            assert parameter.grad is not None
+            if not self.state[parameter]:
+                self.state[parameter] = initial_state(self._rule, parameter)
+            state, traits = self.state[parameter], self._traits[parameter]
+            if not _are_alike(parameter, parameters[0], parameter.grad, state):
+                return False
+            tensors.append(
+                InPlace(parameter=parameter, gradient=parameter.grad, state=state, traits=traits)
+            )
+        fused(tensors, numbers)
+        return True
 
     def _step_tensor(self, parameter: Parameter, numbers: Numbers) -> None:
         assert parameter.grad is not None

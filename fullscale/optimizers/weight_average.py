@@ -42,5 +42,6 @@ def weight_average(inner: UpdateRule) -> UpdateRule:
         defaults={**inner.defaults, "average_decay": 0.999},
         init_state=init_state,
         update=update,
+        fused=None,
         evaluation_parameter=lambda _, state: state[_AVERAGE],
     )
