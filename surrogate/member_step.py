@@ -94,6 +94,11 @@ class Task:
         """What applies to each parameter tensor of a member."""
         return self.groups.traits(self.template)
 
+    @property
+    def takes_whole_set(self) -> bool:
+        """Whether every step takes every example: their order is nothing to a sum, nor a copy."""
+        return self.batch_size == self.data.num_train_examples
+
     @functools.cached_property
     def programs(self) -> dict[int, Any]:
         """What `mapped_step.take_step` has made of the step so far."""
@@ -213,8 +218,12 @@ class Task:
             The new parameters, buffers and states.
         """
         size, flat = chosen.shape, chosen.flatten()
-        batch = self.to_numbers(images.index_select(0, flat)).view(*size, *images.shape[1:])
-        wanted = one_hot.index_select(0, flat).view(*size, -1)
+        if self.takes_whole_set:
+            batch = self.to_numbers(images).expand(size[0], *images.shape)
+            wanted = one_hot.expand(size[0], *one_hot.shape)
+        else:
+            batch = self.to_numbers(images.index_select(0, flat)).view(*size, *images.shape[1:])
+            wanted = one_hot.index_select(0, flat).view(*size, -1)
         mapped: Callable[..., Changing] = vmap(self.member_step)
         return mapped(changing, numbers, batch, wanted)
 
