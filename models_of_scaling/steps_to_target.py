@@ -171,29 +171,26 @@ def _winner(
 ) -> np.uint64:
     """Return the repeated configuration that did best on the shortlist, in the search, or at all.
 
-    On the shortlist and among repeats the middle of the seeds counts, unreached as infinity.
+    On the shortlist and among repeats the middle of the seeds counts, unreached as infinity; ties
+    of the shortlist go to the better of the search.
     """
     names = np.unique(configuration[repeats])
     if len(names) == 1:
         return np.uint64(names[0])
+    steps = np.where(outcomes.reached, outcomes.steps, np.inf)
+
+    def least(name: np.uint64) -> float:
+        return float(np.min(steps[search[configuration[search] == name]], initial=np.inf))
+
+    def middle(trials: Integers, name: np.uint64) -> float:
+        values = np.sort(steps[trials[configuration[trials] == name]])
+        return float(values[(len(values) - 1) // 2])
+
     if np.isin(names, configuration[shortlist]).all():
-        return _least_middle(shortlist, names, configuration, outcomes)
-    known = search[np.isin(configuration[search], names)]
-    known = known[outcomes.reached[known]]
-    if known.size:
-        return np.uint64(configuration[known[_best_of(known, outcomes)]])
-    return _least_middle(repeats, names, configuration, outcomes)
-
-
-def _least_middle(
-    trials: Integers,
-    names: npt.NDArray[np.uint64],
-    configuration: npt.NDArray[np.uint64],
-    outcomes: TrialOutcomes,
-) -> np.uint64:
-    value = np.where(outcomes.reached[trials], outcomes.steps[trials], np.inf)
-    middles = [np.sort(value[configuration[trials] == name]) for name in names]
-    return np.uint64(names[int(np.argmin([each[(len(each) - 1) // 2] for each in middles]))])
+        return min(names, key=lambda name: (middle(shortlist, name), least(name)))
+    if any(least(name) < np.inf for name in names):
+        return min(names, key=least)
+    return min(names, key=lambda name: middle(repeats, name))
 
 
 def steps_not_enough(trials: Integers, outcomes: TrialOutcomes) -> float:

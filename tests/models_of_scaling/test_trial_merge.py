@@ -1,7 +1,9 @@
 """Reading and reducing a table of trials against plain loops over its rows."""
 
 import math
+from collections import defaultdict
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,9 @@ def random_trials(simulated, rng, count):
     found = []
     for _ in range(count):
         length = int(rng.integers(0, 5))
-        curve = [(10 * (k + 1), float(rng.uniform(0.6, 1))) for k in range(length)]
+        # Steps of their own, so that hardly two trials tie.
+        steps = [10 * (k + 1) + int(rng.integers(0, 10)) for k in range(length)]
+        curve = [(step, float(rng.uniform(0.6, 1))) for step in steps]
         found.append(
             simulated.trial(
                 batch_size=int(rng.choice([8, 16, 32])),
@@ -78,6 +82,16 @@ def measured_by_loop(trials):
         if repeats:
             assert known, "the random table is too small for this twin"
             winner = rate(min(known, key=value))
+            listed = defaultdict(list)
+            for trial in own:
+                if trial.phase == "shortlist" and rate(trial) in repeated:
+                    listed[rate(trial)].append(value(trial) if reached(trial) else math.inf)
+            if set(listed) == repeated:
+                least = {
+                    each: min([value(t) for t in known if rate(t) == each], default=math.inf)
+                    for each in repeated
+                }
+                winner = min(repeated, key=lambda r: (median_low(listed[r]), least[r]))
             chosen = [trial for trial in repeats if rate(trial) == winner]
         else:
             chosen = [min((trial for trial in search if reached(trial)), key=value)]
