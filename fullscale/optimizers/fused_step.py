@@ -22,6 +22,11 @@ def _sgd(
     tensors: Sequence[InPlace], decay: float, momentum: float, rate: float, new: float
 ) -> None:
     """Make the velocity momentum v + new (g + decay w), and the weight w - rate v."""
+    precision = torch.finfo(tensors[0].parameter.dtype).eps
+    if abs((1 - (1 - new)) - new) > precision / 4 * new:
+        # The kernel takes 1 - new, in which a small number loses its last digits.
+        _sgd_by_passes(tensors, decay, momentum, rate, new)
+        return
     torch._fused_sgd_(
         [each.parameter for each in tensors],
         [each.gradient for each in tensors],
@@ -34,6 +39,16 @@ def _sgd(
         maximize=False,
         is_first_step=False,
     )
+
+
+def _sgd_by_passes(
+    tensors: Sequence[InPlace], decay: float, momentum: float, rate: float, new: float
+) -> None:
+    for each in tensors:
+        velocity = each.state["velocity"].mul_(momentum).add_(each.gradient, alpha=new)
+        if decay:
+            velocity.add_(each.parameter, alpha=new * decay)
+        each.parameter.add_(velocity, alpha=-rate)
 
 
 def fused_momentum(tensors: Sequence[InPlace], numbers: Numbers) -> None:
