@@ -100,8 +100,8 @@ class Task:
         return self.batch_size == self.data.num_train_examples
 
     @functools.cached_property
-    def programs(self) -> dict[int, Any]:
-        """What `mapped_step.take_step` has made of the step so far."""
+    def programs(self) -> dict[Any, Any]:
+        """What `mapped_step.py` and `evaluation.py` have traced or compiled so far."""
         return {}
 
     @functools.cached_property
@@ -199,7 +199,8 @@ class Task:
         return (
             {name: pair[0] for name, pair in updated.items()},
             buffers,
-            {name: pair[1] for name, pair in updated.items()},
+            # In the order that they came in: a traced program knows its tensors by their place.
+            {name: {key: pair[1][key] for key in states[name]} for name, pair in updated.items()},
         )
 
     def population_step(

@@ -23,21 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fullscale.data.order import stream_indices
+from surrogate.evaluation import mean_loss_and_accuracy
 from surrogate.mapped_step import take_step
 from surrogate.member_step import Changing, Task
 from surrogate.members import Member
 from surrogate.memory_limit import members_at_once, waiting_device
 from surrogate.sizes import part_sizes
-from surrogate.stacked_network import Stacked
 from surrogate.tensor_trees import tree_leaves, tree_map
 
 # Data indices are drawn for several steps at once: 4,096 examples a member, or one step.
 _INDEX_CHUNK_EXAMPLES = 4_096
-# Images of an evaluation forward: the activations of a small network stay in cache.
-_EVALUATION_IMAGES = 2_048
 
 
 class Population:
@@ -146,8 +143,6 @@ class Population:
     def evaluate(self, place: int, *, whole: bool = False) -> tuple[float, float, float]:
         """Return training loss, validation loss and validation accuracy at a place.
 
-        One member at a time: its activations stay in cache, which is twice as fast as stacked.
-
         Args:
             place: of the member.
             whole: on all validation examples, though the task says fewer.
@@ -162,23 +157,10 @@ class Population:
         images, labels = task.validation_set
         count = len(labels) if whole else task.max_validation_examples
         with torch.no_grad():
-            train = self._sums(member, *task.train_loss_set) / len(task.train_loss_set[1])
-            validation = self._sums(member, images[:count], labels[:count]) / len(labels[:count])
+            train = mean_loss_and_accuracy(task, *member, *task.train_loss_set)
+            validation = mean_loss_and_accuracy(task, *member, images[:count], labels[:count])
             train_loss, _, loss, accuracy = torch.cat([train, validation]).tolist()
         return train_loss, loss, accuracy
-
-    def _sums(self, member: tuple[Stacked, Stacked], images: Tensor, labels: Tensor) -> Tensor:
-        """Return the sums of losses and of right answers over images."""
-        task, sums = self._task, []
-        for start in range(0, len(labels), _EVALUATION_IMAGES):
-            part = slice(start, start + _EVALUATION_IMAGES)
-            logits = task.stacked_network.evaluate_forward(*member, task.to_numbers(images[part]))
-            # Classes first, as in the step: ten times faster than cross_entropy on (N, classes).
-            log_probability = functional.log_softmax(logits.T, dim=0)
-            losses = -log_probability.gather(0, labels[part][None])[0]
-            right = (log_probability.argmax(dim=0) == labels[part]).to(losses.dtype)
-            sums.append(torch.stack([losses.sum(), right.sum()]))
-        return torch.stack(sums).sum(dim=0)
 
     def release(self, members: set[int]) -> None:
         """Let members go, and compact the population if a smaller size holds the rest."""
