@@ -63,6 +63,9 @@ class Menu:
         most: effort that is not exceeded.
         budget_examples: of the whole design; inf for none.
         precision: high / low of the interval at which the design stops; 1 for never.
+        was_narrow: whether it was met one decision ago already: with a few batch sizes an interval
+            is narrow by luck now and then, and a design that stops at the first such look stops
+            where it is wrong.
     """
 
     batch_sizes: tuple[int, ...]
@@ -70,6 +73,11 @@ class Menu:
     most: Effort
     budget_examples: float = math.inf
     precision: float = 1.0
+    was_narrow: bool = False
+
+    def is_met(self, interval: Interval) -> bool:
+        """Return whether an interval is as narrow as asked."""
+        return interval.is_bounded and interval.high / interval.low <= self.precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +170,9 @@ def decide(
             in_words=f"{words}; {_now_in_words(question, interval, spent)}",
         )
 
-    if interval.is_bounded and interval.high / interval.low <= menu.precision:
-        return stopped("precision", f"stop: high / low is at most {menu.precision:g}, as asked")
+    if menu.is_met(interval) and menu.was_narrow:
+        asked = f"stop: high / low is at most {menu.precision:.3g}, as asked, at two looks in a row"
+        return stopped("precision", asked)
     actions = weigh_actions(fit, cells, effort, question, menu)
     worth = [each for each in actions if each.gain >= _LEAST_GAIN]
     if not worth:

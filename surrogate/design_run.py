@@ -5,7 +5,7 @@ trials that it had then, finds what it asked for already run, and goes on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,7 @@ def run_design(
         yield state
         if decision.action is None:
             return
+        menu = replace(menu, was_narrow=menu.is_met(decision.interval))
         effort, size = decision.action.effort, decision.action.batch_size
         wanted = state.batch_sizes if size is None else [size]
 
