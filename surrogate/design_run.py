@@ -18,6 +18,7 @@ from surrogate.design import Decision, Effort, Menu, decide, first_batch_sizes
 from surrogate.design_cells import Cell, summarise_cell
 from surrogate.design_plan import ActivePlan
 from surrogate.design_question import Question
+from surrogate.protocol import Plan
 from surrogate.search import next_stage
 
 # Given a study with its effort and batch sizes, run what is missing and return all their trials.
@@ -118,7 +119,7 @@ class TrialLedger:
 
 
 def asked_trials(
-    plan: ActivePlan, batch_size: int, known: Sequence[Trial], before: Sequence[Trial]
+    plan: Plan, batch_size: int, known: Sequence[Trial], before: Sequence[Trial]
 ) -> list[Trial]:
     """Return the trials that the protocol asks for with this effort, from those known.
 
@@ -151,6 +152,9 @@ def measurements_of(trials: Mapping[int, Sequence[Trial]], *, path: Path) -> Mea
     Args:
         trials: by batch size.
         path: for messages.
+
+    Returns:
+        The rows.
     """
     everything = [trial for size in sorted(trials) for trial in trials[size]]
     return measurements_from_trials(trials_to_table(everything), TableChoice(), path=path)

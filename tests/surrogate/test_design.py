@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,11 @@ from surrogate.design_belief import Belief, Experiment, expected_log_width
 from surrogate.design_cells import noise_left
 from surrogate.design_noise_model import ACTIVE_RATES, FULL_RATES, NoisyCurve
 from surrogate.design_question import Question
+from surrogate.design_replay import recorded_comparisons
 from surrogate.design_run import run_design
+from surrogate.noisy_quadratic import power_law_spectrum
+from surrogate.simulator.methods import METHODS
+from surrogate.simulator.optimum import optimal_steps
 
 CRITICAL = Question(name="critical_batch_size")
 SIZES = tuple(2**power for power in range(11))
@@ -31,21 +36,21 @@ def noisy(seed, rates=ACTIVE_RATES):
 def normal_belief(count=2000):
     """log value is log steps at the first of two batch sizes; the second says nothing of it."""
     rng = np.random.default_rng(0)
-    log_steps_JC = rng.standard_normal((count, 2))
+    log_steps_RC = rng.standard_normal((count, 2))
     return Belief(
-        log_value_J=log_steps_JC[:, 0],
-        weight_J=np.full(count, 1 / count),
-        log_steps_JC=log_steps_JC,
-        noise_J=np.full(count, 0.1),
+        log_value_R=log_steps_RC[:, 0],
+        weight_R=np.full(count, 1 / count),
+        log_steps_RC=log_steps_RC,
+        noise_R=np.full(count, 0.1),
         level=0.9,
     )
 
 
 def measuring(belief, place, noise, log_budget=math.inf):
     return Experiment(
-        log_steps_JA=belief.log_steps_JC[:, [place]],
-        noise_JA=np.full((len(belief.weight_J), 1), noise),
-        log_budget_A=np.array([log_budget]),
+        log_steps_RM=belief.log_steps_RC[:, [place]],
+        noise_RM=np.full((len(belief.weight_R), 1), noise),
+        log_budgets=np.array([log_budget]),
     )
 
 
@@ -84,7 +89,7 @@ def test_repeats_shrink_the_seeds_part_of_the_noise_and_trials_the_rest():
     repeated = noise_left(noise, 0.04, repeats=(10, 20), trials=(32, 32))
     searched = noise_left(noise, 0.04, repeats=(10, 10), trials=(32, 64))
     # Variance 0.01 = 0.004 of the seeds + 0.006 of the rest.
-    np.testing.assert_allclose([kept[0], repeated[0], searched[0]] , np.sqrt([0.01, 0.008, 0.007]))
+    np.testing.assert_allclose([kept[0], repeated[0], searched[0]], np.sqrt([0.01, 0.008, 0.007]))
 
 
 def test_a_design_starts_below_the_largest_batch_size():
@@ -96,7 +101,15 @@ def test_a_design_starts_below_the_largest_batch_size():
 def test_the_question_is_read_and_what_is_none_is_refused_in_one_line():
     for text in ("critical_batch_size", "overhead", "doubling@1.6", "steps@4096"):
         assert str(Question.parse(text)) == text
-    for text in ("steps", "steps@0", "steps@1.5", "doubling@2", "doubling@x", "overhead@3", "B_crit"):
+    for text in (
+        "steps",
+        "steps@0",
+        "steps@1.5",
+        "doubling@2",
+        "doubling@x",
+        "overhead@3",
+        "B_crit",
+    ):
         with pytest.raises(InputError, match="--ask"):
             Question.parse(text)
 
@@ -142,24 +155,55 @@ def test_a_precision_stops_it_at_the_second_look_that_meets_it():
     assert (again.action, again.stop) == (None, "precision")
 
 
+def test_measured_batch_sizes_all_have_the_same_effort():
+    menu = dataclasses.replace(MENU, budget_examples=4e6)
+    curve = noisy(2)
+    for state in run_design(curve.measure, FIRST, CRITICAL, menu, FAST):
+        assert set(curve.efforts.values()) == {state.effort}
+    assert state.decision.stop == "budget"
+
+
 @pytest.mark.slow
-def test_half_of_the_designs_are_as_narrow_as_the_full_grid_at_30_percent_of_its_cost():
-    ratios, shares, held = [], [], []
+def test_on_the_simulators_curve_half_of_the_designs_are_as_narrow_at_30_percent_of_the_cost():
+    sizes = tuple(2**power for power in range(4, 19))
+    spectrum = power_law_spectrum(num_modes=300, curvature_exponent=1.1)
+    found = optimal_steps(spectrum, sizes, 0.01, METHODS["momentum"])
+    steps = {each.batch_size: each.steps for each in found}
+    choice = FitChoice(replicates=50, laws=("p_norm_knee",))
+    ratios, shares = [], []
     for seed in range(20):
-        rows, cells = noisy(seed, FULL_RATES).measure(Effort(trials=64, repeats=5), SIZES)
-        full = CRITICAL.interval(fit_laws(rows, FAST))
+        noise = {"steps": steps, "tuning_noise": 0.05, "seed_noise": 0.13, "seed": seed}
+        grid = NoisyCurve(rates=FULL_RATES, **noise)
+        rows, cells = grid.measure(Effort(trials=64, repeats=5), sizes)
+        full = CRITICAL.interval(fit_laws(rows, choice))
         cost = sum(cell.examples for cell in cells)
-        menu = dataclasses.replace(
-            MENU, budget_examples=0.3 * cost, precision=full.high / full.low
+        menu = Menu(
+            batch_sizes=sizes,
+            max_steps=(10**7,) * len(sizes),
+            most=Effort(trials=64, repeats=20),
+            budget_examples=0.3 * cost,
+            precision=full.high / full.low,
         )
-        *_, last = run_design(noisy(seed).measure, FIRST, CRITICAL, menu, FAST)
+        design = NoisyCurve(rates=ACTIVE_RATES, **noise)
+        *_, last = run_design(design.measure, FIRST, CRITICAL, menu, choice)
         active = last.decision.interval
         ratios.append(math.log(active.high / active.low) / math.log(full.high / full.low))
         shares.append(last.decision.spent / cost)
-        held.append(active.holds(120.0))
-    print(np.median(ratios), np.median(shares), max(shares), np.mean(held))
-    assert np.median(ratios) <= 1.05
-    # The budget counts what an action is hardly going to exceed: a twentieth is room for the rest.
-    assert max(shares) <= 0.3 * 1.05
-    # Of 20 intervals that hold 90 %, less than 14 hold the truth once in 88 such tests.
-    assert sum(held) >= 14
+    # Measured: 0.78 at 21 %, the dearest 28 %.
+    assert np.median(ratios) <= 1
+    assert np.median(shares) <= 0.3
+
+
+@pytest.mark.slow
+def test_recorded_digits_are_replayed_within_30_percent_of_the_full_grids_cost():
+    choice = FitChoice(replicates=50, laws=("hyperbola",))
+    records = Path(__file__).parents[1] / "references" / "digits_design"
+    pairs = list(
+        recorded_comparisons("digits", records, CRITICAL, replays=1, share=0.3, choice=choice)
+    )
+    assert len(pairs) == 2
+    for _, each in pairs:
+        # A budget counts what an action is hardly going to exceed: a twentieth is room for more.
+        assert each.cost_share <= 0.3 * 1.05
+        assert each.active.is_bounded
+        assert 1024 not in each.batch_sizes  # a third of the grid's cost
