@@ -1,4 +1,4 @@
-"""Active design: what to measure next, by what it would narrow per example processed, and when to stop.
+"""Active design: what to measure next, by what it narrows per example, and when to stop.
 
 A design has one effort, the same at every batch size that it has measured: so many search trials,
 so many repeats of the winner. Three kinds of action are weighed against each other:
@@ -63,6 +63,9 @@ class Menu:
         most: effort that is not exceeded.
         budget_examples: of the whole design; inf for none.
         precision: high / low of the interval at which the design stops; 1 for never.
+        was_narrow: whether it was met one decision ago already: with a few batch sizes an interval
+            is narrow by luck now and then, and a design that stops at the first such look stops
+            where it is wrong.
     """
 
     batch_sizes: tuple[int, ...]
@@ -70,6 +73,11 @@ class Menu:
     most: Effort
     budget_examples: float = math.inf
     precision: float = 1.0
+    was_narrow: bool = False
+
+    def is_met(self, interval: Interval) -> bool:
+        """Return whether an interval is as narrow as asked."""
+        return interval.is_bounded and interval.high / interval.low <= self.precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +170,9 @@ def decide(
             in_words=f"{words}; {_now_in_words(question, interval, spent)}",
         )
 
-    if interval.is_bounded and interval.high / interval.low <= menu.precision:
-        return stopped("precision", f"stop: high / low is at most {menu.precision:g}, as asked")
+    if menu.is_met(interval) and menu.was_narrow:
+        asked = f"stop: high / low is at most {menu.precision:.3g}, as asked, at two looks in a row"
+        return stopped("precision", asked)
     actions = weigh_actions(fit, cells, effort, question, menu)
     worth = [each for each in actions if each.gain >= _LEAST_GAIN]
     if not worth:
@@ -242,26 +251,26 @@ class _Scales:
 
 
 def _visit(scales: _Scales, place: int, effort: Effort, menu: Menu) -> Action:
-    """Weigh measuring one more batch size; where no run may reach the target, its budget is lost."""
+    """Weigh measuring one more batch size; a run that can't reach the target costs its budget."""
     size, max_steps = menu.batch_sizes[place], menu.max_steps[place]
     belief = scales.belief
-    log_steps_J = belief.log_steps_JC[:, place]
+    log_steps_R = belief.log_steps_RC[:, place]
     gain = scales.gain(
         Experiment(
-            log_steps_JA=log_steps_J[:, None],
-            noise_JA=belief.noise_J[:, None],
-            log_budget_A=np.array([math.log(max_steps)]),
+            log_steps_RM=log_steps_R[:, None],
+            noise_RM=belief.noise_R[:, None],
+            log_budgets=np.array([math.log(max_steps)]),
         ),
         largest=max(size, scales.fit.largest_batch_size),
     )
     visit = scales.rates.visit(trials=effort.trials, repeats=effort.repeats)
-    cost_J = np.where(
-        log_steps_J <= math.log(max_steps),
-        visit * np.exp(np.minimum(log_steps_J, math.log(max_steps))),
+    cost_R = np.where(
+        log_steps_R <= math.log(max_steps),
+        visit * np.exp(np.minimum(log_steps_R, math.log(max_steps))),
         effort.trials * max_steps,
     )
-    cost = size * float(np.average(cost_J, weights=belief.weight_J))
-    high = float(weighted_quantile(cost_J, belief.weight_J, [0.95])[0])
+    cost = size * float(np.average(cost_R, weights=belief.weight_R))
+    high = float(weighted_quantile(cost_R, belief.weight_R, [0.95])[0])
     return Action(
         kind="visit",
         batch_size=size,
@@ -277,23 +286,26 @@ def _more(scales: _Scales, kind: Kind, now: Effort, after: Effort, menu: Menu) -
 
     A mean of noise v that becomes one of v' says as much as another, independent measurement of
     precision 1 / v'^2 - 1 / v^2.
+
+    Returns:
+        The action.
     """
     belief, rates = scales.belief, scales.rates
     cells = [cell for cell in scales.cells if cell.reached]
     places = [menu.batch_sizes.index(cell.batch_size) for cell in cells]
-    left_J = noise_left(
-        belief.noise_J,
+    left_R = noise_left(
+        belief.noise_R,
         pooled_seed_variance(cells),
         repeats=(now.repeats, after.repeats),
         trials=(now.trials, after.trials),
     )
     # Where nothing is left to shrink, the other measurement says nothing: its noise is huge.
-    noise_J = left_J / np.sqrt(np.maximum(1 - (left_J / belief.noise_J) ** 2, 1e-12))
+    noise_R = left_R / np.sqrt(np.maximum(1 - (left_R / belief.noise_R) ** 2, 1e-12))
     gain = scales.gain(
         Experiment(
-            log_steps_JA=belief.log_steps_JC[:, places],
-            noise_JA=np.repeat(noise_J[:, None], len(cells), axis=1),
-            log_budget_A=np.full(len(cells), math.inf),
+            log_steps_RM=belief.log_steps_RC[:, places],
+            noise_RM=np.repeat(noise_R[:, None], len(cells), axis=1),
+            log_budgets=np.full(len(cells), math.inf),
         ),
         largest=scales.fit.largest_batch_size,
     )

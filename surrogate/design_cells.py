@@ -110,12 +110,12 @@ def summarise_cell(
 
 
 def noise_left(
-    noise_J: Floats, seed_variance: float, *, repeats: tuple[int, int], trials: tuple[int, int]
+    noise_R: Floats, seed_variance: float, *, repeats: tuple[int, int], trials: tuple[int, int]
 ) -> Floats:
-    """Return each draw's noise of a mean after more effort, (J,).
+    """Return each draw's noise of a mean after more effort, (R,).
 
     Args:
-        noise_J: size of each draw's noise now.
+        noise_R: size of each draw's noise now.
         seed_variance: of one repeat's log steps.
         repeats: now and after.
         trials: of the search, now and after.
@@ -123,9 +123,9 @@ def noise_left(
     Returns:
         In logs. Where a draw's noise is less than the seeds alone would make it, it is the seeds'.
     """
-    seeds_J = np.minimum(seed_variance / repeats[0], noise_J**2)
-    rest_J = noise_J**2 - seeds_J
-    return np.asarray(np.sqrt(seeds_J * repeats[0] / repeats[1] + rest_J * trials[0] / trials[1]))
+    seeds_R = np.minimum(seed_variance / repeats[0], noise_R**2)
+    rest_R = noise_R**2 - seeds_R
+    return np.asarray(np.sqrt(seeds_R * repeats[0] / repeats[1] + rest_R * trials[0] / trials[1]))
 
 
 def pooled_seed_variance(cells: Sequence[Cell]) -> float:

@@ -15,7 +15,7 @@ from surrogate.protocol import Plan, Protocol
 # What a visit costs in runs is mostly search: a trial that is still running at 1.5 times the
 # fewest steps known is no candidate for the shortlist (seeds differ by up to 18 % on digits), so it
 # need not go on to 3 times, and three configurations on three seeds each choose the winner.
-# A quarter of a full search (16 on digits) left tuned steps off by up to 38 %, a half by up to 10 %.
+# A quarter of a full search left tuned steps on digits off by up to 38 %, a half by up to 10 %.
 _FIRST_SHARE: Final = 2
 _SLOWEST_FACTOR: Final = 1.5
 _SHORTLIST: Final = 3

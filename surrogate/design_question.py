@@ -4,7 +4,7 @@
 that much), `overhead` (the 20 %-overhead batch size), `steps@65536`: each is a number of every
 posterior draw of the laws, and an interval of the fit as `models_of_scaling limit` would print it.
 
-Shapes: J = draws of all laws together.
+Shapes: R = draws of all laws together.
 """
 
 import math
@@ -65,9 +65,9 @@ class Question:
         except ValueError:
             number = math.nan
         ranges = {"steps": (1.0, 2.0**53), "doubling": (math.nextafter(1, 2), math.nextafter(2, 1))}
-        if name in ranges and ranges[name][0] <= number <= ranges[name][1]:
-            if name == "doubling" or number == int(number):
-                return cls(name=name, number=number)
+        inside = name in ranges and ranges[name][0] <= number <= ranges[name][1]
+        if inside and (name == "doubling" or number == int(number)):
+            return cls(name=name, number=number)
         if name in {"critical_batch_size", "overhead"} and not at:
             return cls(name=name)
         raise InputError(f"--ask {text!r} is not {QUESTIONS}")
@@ -119,7 +119,7 @@ class Question:
             fit: the record.
 
         Returns:
-            Log of examples per step, or of steps, and weights that sum to 1, (J,) each. Finite: a
+            Log of examples per step, or of steps, and weights that sum to 1, (R,) each. Finite: a
             prior bounds what the rows do not, so that what would narrow it can be compared.
         """
         values, weights = mixed(self.laws(fit), self._of_law(fit))

@@ -5,7 +5,7 @@ trials that it had then, finds what it asked for already run, and goes on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from surrogate.design import Decision, Effort, Menu, decide, first_batch_sizes
 from surrogate.design_cells import Cell, summarise_cell
 from surrogate.design_plan import ActivePlan
 from surrogate.design_question import Question
+from surrogate.protocol import Plan
 from surrogate.search import next_stage
 
 # Given a study with its effort and batch sizes, run what is missing and return all their trials.
@@ -69,6 +70,7 @@ def run_design(
         yield state
         if decision.action is None:
             return
+        menu = replace(menu, was_narrow=menu.is_met(decision.interval))
         effort, size = decision.action.effort, decision.action.batch_size
         wanted = state.batch_sizes if size is None else [size]
 
@@ -117,7 +119,7 @@ class TrialLedger:
 
 
 def asked_trials(
-    plan: ActivePlan, batch_size: int, known: Sequence[Trial], before: Sequence[Trial]
+    plan: Plan, batch_size: int, known: Sequence[Trial], before: Sequence[Trial]
 ) -> list[Trial]:
     """Return the trials that the protocol asks for with this effort, from those known.
 
@@ -150,6 +152,9 @@ def measurements_of(trials: Mapping[int, Sequence[Trial]], *, path: Path) -> Mea
     Args:
         trials: by batch size.
         path: for messages.
+
+    Returns:
+        The rows.
     """
     everything = [trial for size in sorted(trials) for trial in trials[size]]
     return measurements_from_trials(trials_to_table(everything), TableChoice(), path=path)
