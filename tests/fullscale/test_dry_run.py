@@ -77,7 +77,7 @@ def test_a_dry_run_says_what_follows_from_the_flags(dry_run):
     assert "500 per device x 2 devices x 1 accumulation, each on 2 devices that share" in out
     assert "5,000 examples" in out
     assert "100 steps = 20 epochs, stopped at 3" in out
-    assert "weights" in out.splitlines()[6]
+    assert "weights" in out.splitlines()[7]
     assert "over all 4 devices" in out
 
 
