@@ -43,7 +43,7 @@ def test_the_line_counts_tensors_and_parameters():
     )
     assert line.endswith(
         "trust ratio on 53 tensors of 23.5 M parameters, not on 108: norm, bias, head"
-    )  # noqa: E501
+    )
 
 
 @pytest.mark.parametrize(
