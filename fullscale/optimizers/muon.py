@@ -30,7 +30,7 @@ _SMALLEST_NORM = 1e-7
 
 def _orthogonal(matrix: Tensor) -> Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if tall else matrix
+    x: Tensor = matrix.mT if tall else matrix
     x = x / (vector_norm(x) + _SMALLEST_NORM)
     a, b, c = _COEFFICIENTS
     for _ in range(_ITERATIONS):

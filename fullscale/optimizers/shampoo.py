@@ -60,7 +60,8 @@ def _preconditioned(rows: Tensor, gathered: Tensor, epsilon: Number, power: floa
     values, vectors = torch.linalg.eigh(gathered)
     # Rounding may leave a zero eigenvalue slightly negative.
     powers = (values.clamp(min=0) + epsilon).pow(power)
-    return vectors @ (powers[:, None] * (vectors.mT @ rows))
+    product: Tensor = vectors @ (powers[:, None] * (vectors.mT @ rows))
+    return product
 
 
 def _update(

@@ -38,7 +38,7 @@ def shampoo_reference(
             factors[axis] = factors[axis] + np.tensordot(g, g, axes=(others, others))
             if order == 1:
                 factors[axis] = np.diag(np.diag(factors[axis]))
-            power = fractional_matrix_power(factors[axis], -1 / (2 * order))
+            power = np.real(fractional_matrix_power(factors[axis], -1 / (2 * order)))
             step = np.moveaxis(np.tensordot(power, step, axes=(1, axis)), 0, axis)
         weight = weight - learning_rate * step.reshape(weight.shape)
     return weight
