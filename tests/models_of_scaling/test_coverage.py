@@ -4,9 +4,10 @@ Bounds are 0.9 and four standard errors either way. Where a case is known to be 
 share that was measured and its reason stand beside it, and four standard errors below that share
 are the bound. Shares above 0.9 are expected of
 
-- "2x" and "4x": a prediction beyond the rows allows for a law that errs by 4 % an octave, and in
-  these studies it errs by nothing. Where it errs by that much ("law off"), and for the curve by the
-  draws alone, both bounds stand;
+- "2x" and "4x": a prediction beyond the rows allows for a law that errs by 8 % an octave, and from
+  7 batch sizes on it is stretched, because no law holds as well as many batch sizes tell it; here
+  the law holds. For the same reason where it errs by that much ("law off"). For the curve by the
+  draws alone both bounds stand;
 - "1x": the noise of these studies is normal, and a new study is predicted with Student's t, as the
   published ones are; `test_priors.py` has studies with its tails;
 - S_min and B_crit, whose intervals open an end where rows tell no floor;
@@ -38,10 +39,10 @@ simulated_studies = importlib.import_module("simulated_studies")
 Study = simulated_studies.Study
 
 # May be held more often: see above.
-OPEN_ABOVE = ("1x", "2x", "4x", "min_steps", "critical_batch_size")
-ALL = (
-    *OPEN_ABOVE, "curve at 1x", "curve at 2x", "curve at 4x", "2x, law off", "4x, law off",
+OPEN_ABOVE = (
+    "1x", "2x", "4x", "2x, law off", "4x, law off", "min_steps", "critical_batch_size",
 )  # fmt: skip
+ALL = (*OPEN_ABOVE, "curve at 1x", "curve at 2x", "curve at 4x")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,20 +119,24 @@ LAWS_ALONE = {
     "gaussian_process_about_a_hyperbola": Case(
         study=Study(law=HYPERBOLA, laws=("gaussian_process",)),
         width_at_4x=1.40,
-        num_studies=300,
+        num_studies=240,
     ),
     "hyperbola_without_repeats": Case(
         study=alone(HYPERBOLA, seeds=1),
         width_at_4x=1.43,
+        num_studies=240,
     ),
     "hyperbola_one_bad_batch_size_in_eight": Case(
         study=alone(HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
         width_at_4x=1.71,
+        num_studies=240,
         # 0.96 to 1 measured: the bad one raises the noise of all, and a new study is not bad.
         open_above=ALL,
     ),
     "hyperbola_noise_five_times_as_large": Case(
-        study=alone(HYPERBOLA, tuning_noise=0.15, seed_noise=0.25), width_at_4x=2.89
+        study=alone(HYPERBOLA, tuning_noise=0.15, seed_noise=0.25),
+        width_at_4x=2.89,
+        num_studies=240,
     ),
 }
 AVERAGED = {
