@@ -126,7 +126,9 @@ LAWS_ALONE = {
         width_at_4x=1.92,
         num_studies=240,
         # These rows' noise, 6 %, is twice what the prior expects, and nothing else tells it.
-        known={"min_steps": 0.82, "curve at 1x": 0.82, "curve at 2x": 0.82},
+        known={
+            "min_steps": 0.82, "curve at 1x": 0.82, "curve at 2x": 0.82, "curve at 4x": 0.82,
+        },  # fmt: skip,
     ),
     "hyperbola_one_bad_batch_size_in_eight": Case(
         study=alone(HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
