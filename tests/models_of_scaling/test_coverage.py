@@ -4,9 +4,10 @@ Bounds are 0.9 and four standard errors either way. Where a case is known to be 
 share that was measured and its reason stand beside it, and four standard errors below that share
 are the bound. Shares above 0.9 are expected of
 
-- "2x" and "4x": a prediction beyond the rows allows for a law that errs by 4 % an octave, and in
-  these studies it errs by nothing. Where it errs by that much ("law off"), and for the curve by the
-  draws alone, both bounds stand;
+- "2x" and "4x": a prediction beyond the rows allows for a law that errs by 8 % an octave, and from
+  7 batch sizes on it is stretched, because no law holds as well as many batch sizes tell it; here
+  the law holds. For the same reason where it errs by that much ("law off"). For the curve by the
+  draws alone both bounds stand;
 - "1x": the noise of these studies is normal, and a new study is predicted with Student's t, as the
   published ones are; `test_priors.py` has studies with its tails;
 - S_min and B_crit, whose intervals open an end where rows tell no floor;
@@ -38,10 +39,10 @@ simulated_studies = importlib.import_module("simulated_studies")
 Study = simulated_studies.Study
 
 # May be held more often: see above.
-OPEN_ABOVE = ("1x", "2x", "4x", "min_steps", "critical_batch_size")
-ALL = (
-    *OPEN_ABOVE, "curve at 1x", "curve at 2x", "curve at 4x", "2x, law off", "4x, law off",
+OPEN_ABOVE = (
+    "1x", "2x", "4x", "2x, law off", "4x, law off", "min_steps", "critical_batch_size",
 )  # fmt: skip
+ALL = (*OPEN_ABOVE, "curve at 1x", "curve at 2x", "curve at 4x")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +79,14 @@ def alone(law, **values):
 
 
 LAWS_ALONE = {
-    "hyperbola": Case(study=alone(HYPERBOLA), width_at_4x=1.40),
+    "hyperbola": Case(study=alone(HYPERBOLA), width_at_4x=1.89),
     "power_with_floor": Case(
         study=alone(SOFT),
-        width_at_4x=1.43,
+        width_at_4x=1.92,
         # 0.958 measured: the prior's 0.2 is not much wider than what these rows leave open.
         open_above=(*OPEN_ABOVE, "exponent"),
     ),
-    "p_norm_knee": Case(study=alone(SHARP), width_at_4x=1.44),
+    "p_norm_knee": Case(study=alone(SHARP), width_at_4x=1.93),
     "smoothly_broken_power": Case(
         study=alone(
             SmoothlyBrokenPower(
@@ -97,7 +98,7 @@ LAWS_ALONE = {
             ),
             sizes=powers(3, 13),
         ),
-        width_at_4x=1.46,
+        width_at_4x=2.10,
         # 0.952 and 0.956 measured: truths near the centre of their priors, which tell most of them.
         open_above=(*OPEN_ABOVE, "exponent", "sharpness"),
     ),
@@ -106,47 +107,55 @@ LAWS_ALONE = {
             KneeWithUpturn(min_steps=100, critical_batch_size=256, turning_batch_size=8192),
             sizes=powers(3, 12),
         ),
-        width_at_4x=3.40,
+        width_at_4x=4.25,
     ),
     "gaussian_process": Case(
         study=Study(law=HYPERBOLA, laws=("gaussian_process",), deviation=0.1),
-        width_at_4x=1.42,
+        width_at_4x=1.92,
         # A smooth path of 10 % about the law is a bend as often as not, and the grid's amplitudes
         # begin at 1 %: what the allowance for a law that errs adds makes up for it.
-        known={"curve at 2x": 0.82, "curve at 4x": 0.80},
+        known={"curve at 1x": 0.84, "curve at 2x": 0.82, "curve at 4x": 0.80},
     ),
     "gaussian_process_about_a_hyperbola": Case(
         study=Study(law=HYPERBOLA, laws=("gaussian_process",)),
-        width_at_4x=1.40,
-        num_studies=300,
+        width_at_4x=1.89,
+        num_studies=240,
     ),
     "hyperbola_without_repeats": Case(
         study=alone(HYPERBOLA, seeds=1),
-        width_at_4x=1.43,
+        width_at_4x=1.92,
+        num_studies=240,
+        # These rows' noise, 6 %, is twice what the prior expects, and nothing else tells it.
+        known={
+            "min_steps": 0.82, "curve at 1x": 0.82, "curve at 2x": 0.82, "curve at 4x": 0.82,
+        },  # fmt: skip,
     ),
     "hyperbola_one_bad_batch_size_in_eight": Case(
         study=alone(HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
-        width_at_4x=1.71,
+        width_at_4x=1.98,
+        num_studies=240,
         # 0.96 to 1 measured: the bad one raises the noise of all, and a new study is not bad.
         open_above=ALL,
     ),
     "hyperbola_noise_five_times_as_large": Case(
-        study=alone(HYPERBOLA, tuning_noise=0.15, seed_noise=0.25), width_at_4x=2.89
+        study=alone(HYPERBOLA, tuning_noise=0.15, seed_noise=0.25),
+        width_at_4x=3.27,
+        num_studies=240,
     ),
 }
 AVERAGED = {
     "hyperbola_past_the_knee": Averaged(
-        study=Study(law=HYPERBOLA, sizes=powers(3, 10)), width_at_4x=1.48
+        study=Study(law=HYPERBOLA, sizes=powers(3, 10)), width_at_4x=1.89
     ),
     "hyperbola_below_the_knee": Averaged(
-        study=Study(law=HYPERBOLA, sizes=powers(3, 7)), width_at_4x=2.11
+        study=Study(law=HYPERBOLA, sizes=powers(3, 7)), width_at_4x=2.02
     ),
     "power_with_floor_no_repeats": Averaged(
-        study=Study(law=SOFT, sizes=powers(3, 10), seeds=1), width_at_4x=1.67
+        study=Study(law=SOFT, sizes=powers(3, 10), seeds=1), width_at_4x=2.08
     ),
     "p_norm_past_the_knee": Averaged(
         study=Study(law=SHARP, sizes=powers(3, 10)),
-        width_at_4x=2.13,
+        width_at_4x=2.52,
         # Two batch sizes past the knee don't rule out the two laws that can't bend so hard.
         known={
             "critical_batch_size": 0.78,
@@ -155,13 +164,13 @@ AVERAGED = {
         },
     ),
     "p_norm_data_end_2x_below_the_knee": Averaged(
-        study=Study(law=SHARP, sizes=powers(1, 7)), width_at_4x=2.16
+        study=Study(law=SHARP, sizes=powers(1, 7)), width_at_4x=2.38
     ),
     "p_norm_data_end_8x_below_the_knee": Averaged(
         study=Study(
             law=PNormKnee(min_steps=100, critical_batch_size=1024, sharpness=2), sizes=powers(1, 7)
         ),
-        width_at_4x=2.06,
+        width_at_4x=2.29,
         known={"curve at 2x": 0.83},  # perfect scaling still: the prior expects a bend by now
     ),
     # The falling part meets the floor at twice the largest batch size, B_crit is 1.15 times it.
@@ -169,7 +178,7 @@ AVERAGED = {
         study=Study(
             law=PNormKnee(min_steps=100, critical_batch_size=148, sharpness=2), sizes=powers(1, 7)
         ),
-        width_at_4x=2.40,
+        width_at_4x=2.59,
         # Two laws of three can't bend so late and so hard; their half of the odds costs coverage.
         known={"critical_batch_size": 0.78, "4x": 0.82, "4x, law off": 0.82, "curve at 4x": 0.81},
     ),
@@ -180,17 +189,17 @@ AVERAGED = {
         study=Study(
             law=PNormKnee(min_steps=100, critical_batch_size=134, sharpness=3), sizes=powers(1, 7)
         ),
-        width_at_4x=2.16,
+        width_at_4x=2.39,
         known={"critical_batch_size": 0.19, "4x": 0.49, "4x, law off": 0.47, "curve at 4x": 0.44},
     ),
     "one_bad_batch_size_in_eight": Averaged(
         study=Study(law=HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
-        width_at_4x=2.07,
+        width_at_4x=2.15,
         open_above=ALL,  # as for the hyperbola alone
     ),
     "noise_five_times_as_large": Averaged(
         study=Study(law=HYPERBOLA, sizes=powers(3, 10), tuning_noise=0.15, seed_noise=0.25),
-        width_at_4x=4.26,
+        width_at_4x=4.33,
     ),
 }
 
