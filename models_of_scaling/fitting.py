@@ -140,7 +140,14 @@ def _solve(system: Floats, right: Floats) -> Floats:
     """Solve R small positive definite systems (R, Q, Q) for right-hand sides (R, Q).
 
     Gaussian elimination without pivoting, which such systems don't need, over all replicates at
-    once: for a handful of unknowns ten times as fast as one call of LAPACK for each.
+    once: for 3 to 6 unknowns 2 to 5 times as fast as one call of LAPACK for each.
+
+    Args:
+        system: positive definite, one for each replicate.
+        right: right-hand sides.
+
+    Returns:
+        The solutions, (R, Q).
     """
     count = right.shape[1]
     rows = np.concatenate([system, right[:, :, None]], axis=2).transpose(1, 2, 0).copy()

@@ -134,8 +134,8 @@ def row_terms(mu_RN: Floats, log_sigma_R: Floats, rows: Observations) -> RowTerm
     Returns:
         The terms, not yet multiplied by the rows' weights.
     """
-    sigma_R1 = np.exp(log_sigma_R)[:, None]
-    off_RN = (rows.log_middle_RN - mu_RN) / sigma_R1
+    sigma_column = np.exp(log_sigma_R)[:, None]
+    off_RN = (rows.log_middle_RN - mu_RN) / sigma_column
     # Measured rows everywhere first; the others overwrite their places.
     terms = np.empty((6, *mu_RN.shape))
     terms[0] = -0.5 * off_RN**2 - (_LOG_SQRT_2PI + log_sigma_R[:, None])
@@ -145,7 +145,7 @@ def row_terms(mu_RN: Floats, log_sigma_R: Floats, rows: Observations) -> RowTerm
     if censored.size:
         flat[:, censored] = _censored_terms(off_RN.ravel()[censored])
     if between.size:
-        sigma = np.broadcast_to(sigma_R1, mu_RN.shape).ravel()[between]
+        sigma = np.broadcast_to(sigma_column, mu_RN.shape).ravel()[between]
         low, high = (
             (end.ravel()[between] - mu_RN.ravel()[between]) / sigma
             for end in (rows.log_low_RN, rows.log_high_RN)
@@ -155,9 +155,9 @@ def row_terms(mu_RN: Floats, log_sigma_R: Floats, rows: Observations) -> RowTerm
         # value would jump where a shrinking sigma turns a narrow interval into a wide one.
         flat[0, between[~wide]] += np.log((high - low)[~wide] * sigma[~wide])
         flat[:, between[wide]] = _interval_terms(low[wide], high[wide])
-    terms[1] /= sigma_R1
-    terms[3] /= sigma_R1**2
-    terms[4] /= sigma_R1
+    terms[1] /= sigma_column
+    terms[3] /= sigma_column**2
+    terms[4] /= sigma_column
     value, d_mu, d_log_sigma, k_mu_mu, k_mu_sigma, k_sigma_sigma = terms
     return RowTerms(
         value=value,

@@ -106,11 +106,8 @@ def evaluate(
     if not problem.all_measured:
         parts = _other_rows(mu[:, cells:], columns[:, :, cells:], psi[:, -1], sums.others)
     squares = _products(columns)
-    if problem.all_measured:
-        squares_R = squares[:, count, count] + sums.within_R
-    else:
-        residual = columns[count, :, :cells]
-        squares_R = np.einsum("rc,rc->r", residual, residual) + sums.within_R
+    residual = columns[count, :, :cells]
+    squares_R = np.einsum("rc,rc->r", residual, residual) + sums.within_R
     if best_sigma is not None and problem.all_measured:
         # Tiny: no row with weight, or none off the curve; the ends settle it.
         mean_R = (squares_R + _TINY) / (sums.total_R + _TINY)
@@ -137,9 +134,7 @@ def evaluate(
     if not problem.all_measured:
         objective_R += parts.objective_R
         gradient[:, -1] += parts.d_log_sigma_R
-        curvature[:, :-1, -1] += parts.cross_RP
-        curvature[:, -1, :-1] += parts.cross_RP
-        curvature[:, -1, -1] += parts.k_sigma_sigma_R
+        curvature += parts.curvature
     return objective_R, gradient, curvature
 
 
@@ -161,14 +156,12 @@ class OtherRows:
     Attributes:
         objective_R: minus their log likelihood.
         d_log_sigma_R: its derivative in log sigma.
-        cross_RP: its curvature in the log parameters and log sigma.
-        k_sigma_sigma_R: in log sigma.
+        curvature: its curvature in log sigma, alone and with the log parameters, (R, Q, Q).
     """
 
     objective_R: Floats
     d_log_sigma_R: Floats
-    cross_RP: Floats
-    k_sigma_sigma_R: Floats
+    curvature: Floats
 
 
 def _other_rows(
@@ -183,19 +176,25 @@ def _other_rows(
             measured rows.
         log_sigma_R: of one row's noise.
         rows: what was measured.
+
+    Returns:
+        What the columns' products don't hold.
     """
     mu_RM = np.broadcast_to(mu_RM, rows.weight_RN.shape)
     terms, weight = row_terms(mu_RM, log_sigma_R, rows), rows.weight_RN
     k_mu_sigma = weight * terms.k_mu_sigma
-    cross = [np.einsum("rm,rm->r", k_mu_sigma, column) for column in columns[:-1]]
-    sigma_R1 = np.exp(log_sigma_R)[:, None]
+    curvature = np.zeros((len(mu_RM), len(columns), len(columns)))
+    for place, column in enumerate(columns[:-1]):
+        curvature[:, place, -1] = np.einsum("rm,rm->r", k_mu_sigma, column)
+    curvature[:, -1, :-1] = curvature[:, :-1, -1]
+    curvature[:, -1, -1] = np.einsum("rm,rm->r", weight, terms.k_sigma_sigma)
+    sigma_column = np.exp(log_sigma_R)[:, None]
     # Tiny: a row far below the curve has no curvature, and next to no pull.
-    root = np.sqrt(np.maximum(weight * terms.k_mu_mu * sigma_R1**2, _NO_CURVATURE))
+    root = np.sqrt(np.maximum(weight * terms.k_mu_mu * sigma_column**2, _NO_CURVATURE))
     columns[:-1] *= root
-    np.divide(weight * terms.d_mu * sigma_R1**2, root, out=columns[-1])
+    np.divide(weight * terms.d_mu * sigma_column**2, root, out=columns[-1])
     return OtherRows(
         objective_R=-np.einsum("rm,rm->r", weight, terms.value),
         d_log_sigma_R=-np.einsum("rm,rm->r", weight, terms.d_log_sigma),
-        cross_RP=np.stack(cross, axis=-1),
-        k_sigma_sigma_R=np.einsum("rm,rm->r", weight, terms.k_sigma_sigma),
+        curvature=curvature,
     )

@@ -127,8 +127,11 @@ LAWS_ALONE = {
         num_studies=240,
         # These rows' noise, 6 %, is twice what the prior expects, and nothing else tells it.
         known={
-            "min_steps": 0.82, "curve at 1x": 0.82, "curve at 2x": 0.82, "curve at 4x": 0.82,
-        },  # fmt: skip,
+            "min_steps": 0.82,
+            "curve at 1x": 0.82,
+            "curve at 2x": 0.82,
+            "curve at 4x": 0.82,
+        },
     ),
     "hyperbola_one_bad_batch_size_in_eight": Case(
         study=alone(HYPERBOLA, sizes=powers(3, 10), bad_factor=1.6),
