@@ -47,20 +47,41 @@ def take_step(task: Task, changing: Changing, numbers: Stacked, chosen: Tensor) 
     """
     everything = (changing, numbers, chosen, task.images, task.one_hot)
     if task.compiled and _OPEN not in task.programs:
-        task.programs[_OPEN] = _compiled(task, everything)
+        task.programs[_OPEN] = _compiled(task.population_step, everything, num_stacked=3)
     step: Callable[..., Changing] | None = task.programs.get(_OPEN)
     if step is None:
         size = len(chosen)
         if size not in task.programs:
-            task.programs[size] = traced(task.population_step, everything)
+            task.programs[size] = _traced(task.population_step, everything)
         step = task.programs[size]
     return step(*everything)
 
 
-def _compiled(task: Task, everything: Sequence[Any]) -> Callable[..., Changing] | None:
-    """Return the compiled step, or None, with a warning, where it can't be compiled."""
+def program_of(
+    task: Task, function: Callable[..., Any], arguments: Sequence[Any]
+) -> Callable[..., Any]:
+    """Return a function of tensors as a program for these sizes: compiled where the step is.
+
+    Args:
+        task: whether to compile.
+        function: tensor arithmetic only.
+        arguments: tensors in nested dictionaries and tuples.
+
+    Returns:
+        A function of like arguments.
+    """
+    program = None
+    if task.compiled and task.programs.get(_OPEN, True) is not None:
+        program = _compiled(function, arguments, num_stacked=0)
+    return program or _traced(function, arguments)
+
+
+def _compiled(
+    function: Callable[..., Any], arguments: Sequence[Any], *, num_stacked: int
+) -> Callable[..., Any] | None:
+    """Return the compiled function, or None, with a warning, where it can't be compiled."""
     try:
-        return compiled_for_any_size(task.population_step, everything, num_stacked=3)
+        return compiled_for_any_size(function, arguments, num_stacked=num_stacked)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         _LOGGER.warning("the step is traced, not compiled: %s", reason[0])
@@ -86,7 +107,7 @@ def _unflat(program: Callable[..., list[Tensor]], form: list[Any]) -> Callable[.
     return lambda *given: tree_unflatten(program(*tree_leaves(given)), form[0])
 
 
-def traced(function: Callable[..., Any], arguments: Sequence[Any]) -> Callable[..., Any]:
+def _traced(function: Callable[..., Any], arguments: Sequence[Any]) -> Callable[..., Any]:
     """Trace a function of tensors for arguments of these sizes."""
     flat, leaves, form = _flat(function, arguments)
     return _unflat(make_fx(flat)(*leaves), form)

@@ -228,9 +228,8 @@ class Task:
         mapped: Callable[..., Changing] = vmap(self.member_step)
         return mapped(changing, numbers, batch, wanted)
 
-    def evaluation_parameters(self, changing: Changing) -> Stacked:
+    def evaluation_parameters(self, parameters: Stacked, states: StackedStates) -> Stacked:
         """Return the weights to evaluate one member with: its own, or the rule's average."""
-        parameters, _, states = changing
         choose = self.rule.evaluation_parameter
         if choose is None:
             return parameters

@@ -152,8 +152,9 @@ class Population:
         """
         task = self._task
         # A copy of its own: whatever a library makes of a tensor's address is the same for all.
-        changing = tree_map(lambda tensor: tensor.clone().to(task.device), self.at(place))
-        member = task.evaluation_parameters(changing), changing[1]
+        parameters, buffers, states = self.at(place)
+        weights = task.evaluation_parameters(parameters, states)
+        member = tree_map(lambda tensor: tensor.clone().to(task.device), (weights, buffers))
         images, labels = task.validation_set
         count = len(labels) if whole else task.max_validation_examples
         with torch.no_grad():
