@@ -265,8 +265,8 @@ def test_averaged_predictions_hold_the_measured_value_and_stay_near_todays_pract
         for score in scores(back_test(workloads, forecasters=[AVERAGED]))
         if (score.part, score.design) == ("workload", "rolling")
     }
-    # One-sided: better is welcome. Measured: 9.0 %, 14.0 % and 32 %, coverages of 0.91, 1.00 and
-    # 1.00; a third more error would be a fault.
+    # One-sided: better is welcome. Measured: 9.0 %, 15.0 % and 31 %, coverages of 0.89, 0.85 and
+    # 1.00; a quarter to two fifths more error would be a fault.
     for factor, largest_median in ((2, 0.12), (4, 0.187), (8, 0.43)):
         assert found[factor].median_error.value <= largest_median
         # 0.90 less two standard errors of a share over 15 and 11 series is 0.745 and 0.72.

@@ -72,8 +72,8 @@ def test_limit_prints_the_verdict_in_words_and_as_json(fitted, run_command_line)
     assert "at least 1.6 up to a batch size of 100 (90 % interval" in words
     _, out, _ = run_command_line("limit", fitted, "--json", "--level", 0.5)
     verdict = json.loads(out)
-    # a median of draws: rows without noise are taken to have 3 %, and tilt it by a tenth of that
-    assert verdict["critical_batch_size"]["batch_size"]["estimate"] == pytest.approx(300, rel=1e-2)
+    # a median of draws; with its prior the noise of noise-free rows is drawn at about 1.5 %
+    assert verdict["critical_batch_size"]["batch_size"]["estimate"] == pytest.approx(300, rel=5e-3)
     assert verdict["critical_batch_size"]["batch_size"]["level"] == 0.5
 
 

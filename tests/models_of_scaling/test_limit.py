@@ -47,10 +47,10 @@ def test_a_claim_beyond_the_data_says_how_much_of_it_is_extrapolated(simulated):
     fit = fit_laws(simulated.measurements(sizes, LAW.steps_to_target(sizes)), FitChoice())
     claim = judge(fit).stops_paying
     assert claim.extrapolated_share == pytest.approx(1.0)
-    # a median of draws, as in test_commands
-    assert claim.extrapolation == pytest.approx(1350 / 512, rel=1e-2)
+    # a median of draws; with its prior the noise of noise-free rows is drawn at about 1.5 %
+    assert claim.extrapolation == pytest.approx(1350 / 512, rel=5e-3)
     words = verdict_in_words(judge(fit))
-    assert "100 % of this claim is extrapolated" in words and "by 2.64x" in words
+    assert "100 % of this claim is extrapolated" in words and "by 2.65x" in words
 
 
 def test_a_limit_that_is_not_identified_is_an_open_interval_never_a_bare_number(perfect_scaling):

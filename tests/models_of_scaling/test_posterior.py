@@ -212,11 +212,10 @@ def test_the_knee_of_the_noisy_quadratic_model_is_not_ruled_out_before_it_shows(
 
     `surrogate.noisy_quadratic` with Zhang's spectrum, tuned at each batch size; 1,024 took 5,048
     steps in one search and 6,000 in another. Two laws without a prior on the knee's place
-    predicted 77 to 162 steps at 65,536, where 184 are needed. With 6,000 the rows scale better
-    than perfectly up to the last, and it takes the 99 % interval. Known misses since intervals were
-    narrowed to what back-tests ask for (docs/published_data.md): the 90 % interval of the first ends
-    at 169 (before: it held), and at 262,144, 16x beyond a knee harder than most, where 160 are
-    needed, 90 % intervals end at 130 and 95 (before: 157 and 118).
+    predicted 77 to 162 steps at 65,536, where 184 are needed. Since back-tests set its width the
+    90 % interval of three laws is 77 to 169: a known miss, which the 95 % one holds (before:
+    the 90 % one). With 6,000 the rows scale better than perfectly up to the last, and it takes the
+    99 % interval. At 262,144, 16x beyond a knee harder than most, 90 % intervals miss too.
     """
     sizes = [64, 256, 1024, 4096, 16384]
     rows = simulated.measurements(sizes, [94104, 23497, at_1024, 1462, 342])
