@@ -154,12 +154,15 @@ class Population:
         # A copy of its own: whatever a library makes of a tensor's address is the same for all.
         parameters, buffers, states = self.at(place)
         weights = task.evaluation_parameters(parameters, states)
-        member = tree_map(lambda tensor: tensor.clone().to(task.device), (weights, buffers))
+        weights, buffers = tree_map(
+            lambda tensor: tensor.clone().to(task.device), (weights, buffers)
+        )
         images, labels = task.validation_set
         count = len(labels) if whole else task.max_validation_examples
         with torch.no_grad():
-            train = mean_loss_and_accuracy(task, *member, *task.train_loss_set)
-            validation = mean_loss_and_accuracy(task, *member, images[:count], labels[:count])
+            train = mean_loss_and_accuracy(task, weights, buffers, *task.train_loss_set)
+            chosen = images[:count], labels[:count]
+            validation = mean_loss_and_accuracy(task, weights, buffers, *chosen)
             train_loss, _, loss, accuracy = torch.cat([train, validation]).tolist()
         return train_loss, loss, accuracy
 

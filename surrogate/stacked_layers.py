@@ -85,7 +85,7 @@ class _Columns(torch.autograd.Function):
         ctx.shape = images.shape
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Add every column's entries up where they came from."""
         (channels, height, width, examples), (rows, columns) = ctx.shape, ctx.kernel
         down, right = ctx.stride
@@ -106,8 +106,10 @@ class _ColumnsConv2d(nn.Module):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
         self._kernel, self._stride = _pair(layer.kernel_size), _pair(layer.stride)  # type: ignore[arg-type]
-        down, right = layer.padding
-        self._padding = (0, 0, int(right), int(right), int(down), int(down))
+        padding = layer.padding
+        assert not isinstance(padding, str)
+        down, right = padding
+        self._padding = (0, 0, right, right, down, down)
 
     def forward(self, images: Tensor) -> Tensor:
         padded = functional.pad(images.permute(1, 2, 3, 0), self._padding)
@@ -149,7 +151,7 @@ class _LargestOfWindows(torch.autograd.Function):
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
         """Hand the gradient to the largest."""
         (place,) = ctx.saved_tensors
         examples, *image = ctx.shape
