@@ -199,9 +199,9 @@ def test_a_thousand_draws_of_all_laws_with_their_scores_take_less_than_a_second(
     rng = np.random.default_rng(0)
     rows = simulated.measurements(*simulated.noisy_rows(law, 2 ** np.arange(3, 11), rng))
     fit_laws(rows, FitChoice(replicates=50))
-    begin = time.perf_counter()
+    begin = time.process_time()
     fit_laws(rows, FitChoice(replicates=1000))
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0
 
 
 @pytest.mark.parametrize(("at_1024", "level"), [(5048.0, 0.95), (6000.0, 0.99)])
