@@ -29,7 +29,8 @@ class StackedNetwork:
         # A GPU's own convolution with groups has not been measured against the product.
         form = with_stacked_layers if on_cpu else copy.deepcopy
         self._training = form(template).train()
-        self._evaluation = form(template).eval()
+        # One member at a time is evaluated, so torch's own layers know of no other either.
+        self._evaluation = copy.deepcopy(template).eval()
 
     @staticmethod
     def stack(networks: Sequence[nn.Module]) -> tuple[Stacked, Stacked]:
