@@ -38,10 +38,12 @@ from models_of_scaling.report_tables import (
     prediction_rows,
     provenance_rows,
     quantity_rows,
+    tuning_rows,
 )
 from models_of_scaling.residuals import OUTLIER, batch_size_residuals, noise_of_one
 from models_of_scaling.steps_to_target import trial_outcomes
 from models_of_scaling.targets import Target
+from models_of_scaling.tuning_cost import tuning_cost_of_table
 
 
 def write_report(
@@ -112,6 +114,7 @@ def report_page(fit: FitRecord, trials_table: pa.Table | None = None) -> str:
         search_figure=_svg(search_figure(search), "Steps to target by learning rate")
         if search is not None
         else None,
+        tuning=[] if trials_table is None else tuning_rows(tuning_cost_of_table(trials_table)),
         measured=measured_rows(fit, residuals),
         provenance=provenance_rows(fit),
     )

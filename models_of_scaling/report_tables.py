@@ -12,6 +12,7 @@ from models_of_scaling.laws import LawName
 from models_of_scaling.limit import LimitVerdict
 from models_of_scaling.prediction import predict
 from models_of_scaling.residuals import BatchSizeResidual
+from models_of_scaling.tuning_cost import TuningCost
 from models_of_scaling.wording import law_title, number_in_words
 
 _EQUATIONS: Final[dict[LawName, str]] = {
@@ -47,6 +48,21 @@ def _estimate(interval: Interval) -> str:
     if math.isfinite(interval.high):
         return f"less than {number_in_words(interval.high)}"
     return "not known"
+
+
+def tuning_rows(costs: Sequence[TuningCost]) -> list[dict[str, str]]:
+    """Return a row per batch size that was searched: examples processed, and for what."""
+    return [
+        {
+            "batch_size": f"{cost.batch_size:,}",
+            "search": f"{cost.search:,}",
+            "shortlist": f"{cost.shortlist:,}",
+            "repeat": f"{cost.repeat:,}",
+            "ratio": f"{number_in_words(cost.ratio)}x" if cost.repeat else "",
+        }
+        for cost in costs
+        if cost.search
+    ]
 
 
 def prediction_rows(fit: FitRecord) -> list[dict[str, str]]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
+from models_of_scaling.tuning_cost import TuningCost, tuning_cost
 from surrogate.executors import SweepFailedError, Workers, folder_workers
 from surrogate.local_processes import local_processes
 from surrogate.progress import SweepProgress
@@ -26,7 +27,6 @@ from surrogate.search import next_stage
 from surrogate.study_record import planned_trials, write_study_record
 from surrogate.sweep_loop import SweepLoop
 from surrogate.trial_parts import finished_trials, shares_folder, trials_folder, waiting_trials
-from surrogate.tuning_cost import TuningCost, tuning_cost
 from surrogate.workloads import get_workload
 
 __all__ = ["SweepFailedError", "SweepSettings", "SweepSummary", "run_sweep"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
+from models_of_scaling.tuning_cost import TuningCost, tuning_cost
 from surrogate.protocol import Plan
 from surrogate.search import next_stage
 from surrogate.study_record import StudyRecord, planned_trials, read_study_records
@@ -18,7 +19,6 @@ from surrogate.trial_parts import (
     shares_folder,
     trials_folder,
 )
-from surrogate.tuning_cost import TuningCost, tuning_cost
 
 
 @dataclass(frozen=True, kw_only=True)

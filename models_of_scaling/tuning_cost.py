@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from models_of_scaling.trials import Trial
 
 
@@ -48,9 +50,28 @@ def tuning_cost(trials: Iterable[Trial]) -> list[TuningCost]:
     Returns:
         One for each batch size, increasing.
     """
+    return _summed((trial.batch_size, trial.phase, trial.examples) for trial in trials)
+
+
+def tuning_cost_of_table(table: pa.Table) -> list[TuningCost]:
+    """Return what each batch size of a table of trials cost, without building the trials.
+
+    Args:
+        table: with the columns batch_size, phase and examples of `trials.TRIAL_SCHEMA`.
+
+    Returns:
+        One for each batch size, increasing.
+    """
+    columns = ("batch_size", "phase", "examples")
+    sums = table.select(columns).group_by(list(columns[:2])).aggregate([("examples", "sum")])
+    names = ("batch_size", "phase", "examples_sum")
+    return _summed(zip(*(sums[name].to_pylist() for name in names), strict=True))
+
+
+def _summed(paid: Iterable[tuple[int, str, int]]) -> list[TuningCost]:
     spent: Counter[tuple[int, str]] = Counter()
-    for trial in trials:
-        spent[trial.batch_size, trial.phase] += trial.examples
+    for size, phase, examples in paid:
+        spent[size, phase] += examples
     return [
         TuningCost(
             batch_size=size,
