@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from models_of_scaling.errors import InputError
+from models_of_scaling.fixed_epochs.trial_accuracies import accuracies_from_trials
+from models_of_scaling.study_source import TableChoice
 from models_of_scaling.targets import Target
-from models_of_scaling.trials import Trial
+from models_of_scaling.trials import Trial, read_trials, table_to_trials
 from surrogate.budget import Budget
 from surrogate.protocol import Plan, Protocol
 from surrogate.protocol_flags import RunChoice
 from surrogate.ranking import final_accuracy, steps_to_target
 from surrogate.run_schedule import RunSchedule, split_numbers
+from surrogate.run_sweep import SweepSettings, run_sweep
 from surrogate.search import next_stage
 from surrogate.workloads import get_workload
 
@@ -187,3 +190,26 @@ def test_runs_of_fixed_epochs_answer_both_questions_with_a_winner_and_repeats_fo
     fourth = sorted(steps_to_target(t, TARGET) for t in search)[3]
     assert np.mean([steps_to_target(t, TARGET) for t in fast]) < 1.2 * fourth
     assert {trial.settings["epochs"] for trial in done} == {"4"}
+
+
+@pytest.mark.slow
+def test_a_sweep_at_fixed_epochs_trains_every_run_to_its_end_and_is_read_back(tmp_path):
+    run_sweep(
+        SweepSettings(
+            workload="digits",
+            out=tmp_path,
+            batch_sizes=(256, 512, 1024),
+            trials=4,
+            repeats=1,
+            workers=1,
+            run=RunChoice(epochs=2.0, schedule=RunSchedule(name="linear", warmup_share=0.25)),
+        ),
+        progress=False,
+    )
+    trials = table_to_trials(read_trials(tmp_path / "trials"))
+    ran = {(t.batch_size, t.steps) for t in trials if t.status != "diverged"}
+    assert ran == {(256, 8), (512, 4), (1024, 2)}
+    assert {t.hyper_parameters["num_train_steps"] - t.steps for t in trials} == {0.0}
+    rows = accuracies_from_trials(tmp_path / "trials", TableChoice())
+    assert rows.epochs == 2.0
+    assert set(rows.batch_size) == {256, 512, 1024}
