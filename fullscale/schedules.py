@@ -95,6 +95,11 @@ def _check_share(name: str, value: float) -> None:
         raise InputError(f"{name} {value} must be in [0, 1]")
 
 
+def _check_cycles(num_cycles: float) -> None:
+    if num_cycles < 1 or num_cycles != int(num_cycles):
+        raise InputError(f"num_cycles {num_cycles} must be a whole number, at least 1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class WarmupPolynomial(Schedule):
     """Polynomial decay: course = e + (1 - e) left^p; You et al. 2017, arXiv:1708.03888, section 5.
@@ -149,8 +154,7 @@ class WarmRestarts(Schedule):
             InputError: naming the value and the rule.
         """
         super().__post_init__()
-        if self.num_cycles < 1 or self.num_cycles != int(self.num_cycles):
-            raise InputError(f"num_cycles {self.num_cycles} must be a whole number, at least 1")
+        _check_cycles(self.num_cycles)
         if not 1 <= self.cycle_growth < math.inf:
             raise InputError(f"cycle_growth {self.cycle_growth} must be finite and at least 1")
         _check_share("end_factor", self.end_factor)
@@ -188,14 +192,9 @@ class Triangular(Schedule):
     amplitude_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check each field.
-
-        Raises:
-            InputError: naming the value and the rule.
-        """
+        """Check each field; an `InputError` names the value and the rule."""
         super().__post_init__()
-        if self.num_cycles < 1 or self.num_cycles != int(self.num_cycles):
-            raise InputError(f"num_cycles {self.num_cycles} must be a whole number, at least 1")
+        _check_cycles(self.num_cycles)
         _check_share("low_factor", self.low_factor)
         _check_share("amplitude_decay", self.amplitude_decay)
 
