@@ -13,7 +13,12 @@ import pytest
 from models_of_scaling.trials import TRIAL_SCHEMA
 
 TRIALS, FILES = 1_000_000, 20
-MOST_SECONDS, MOST_MEMORY_GIB = 10.0, 2.0
+MOST_MEMORY_GIB = 2.0
+# Beside what pyarrow takes to read the same files and move their rows once, each in a process of
+# its own: seconds alone tell a slow machine from a slow program only on the machine they were set
+# on. 0.6 to 0.7 is measured (only the columns asked for are read), 5 to 6 s where 10 are wanted;
+# going through the repeated configurations one at a time, as it once did, took 1.4.
+MOST_TIMES_THE_READING = 1.2
 
 # In a process of its own, as the peak is that of a process's whole life.
 MEASURE = """
@@ -30,6 +35,23 @@ print(json.dumps({
     "rows": len(rows),
 }))
 """
+
+READ_ONLY = """
+import sys, time
+import numpy as np
+import pyarrow.parquet as pq
+busy = time.process_time()
+table = pq.read_table(sys.argv[1], use_threads=False)
+table.take(np.random.default_rng(0).permutation(len(table)))
+print(time.process_time() - busy)
+"""
+
+
+def in_own_process(program, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
 
 
 def write_part(path, rng, first, count, repeated):
@@ -89,22 +111,21 @@ def write_part(path, rng, first, count, repeated):
 
 
 @pytest.mark.slow
-def test_a_million_trials_are_reduced_in_10_seconds_and_2_gib(tmp_path, capsys):
+def test_a_million_trials_are_reduced_about_as_fast_as_they_are_read_in_2_gib(tmp_path, capsys):
     rng, count = np.random.default_rng(0), TRIALS // FILES
     repeated = count // 100
     for number in range(FILES):
         path = tmp_path / f"part-{number:02d}.parquet"
         write_part(path, rng, number * count, count, repeated if number else 0)
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path)], capture_output=True, text=True, check=True
-    )
-    measured = json.loads(done.stdout)
+    reading = in_own_process(READ_ONLY, tmp_path)
+    measured = in_own_process(MEASURE, tmp_path)
+    ratio = measured["processor_seconds"] / reading
     with capsys.disabled():
         print(
             f"\n{TRIALS:,} rows: {measured['seconds']:.1f} s ({measured['processor_seconds']:.1f} "
-            f"processor seconds), {measured['memory_gib']:.2f} GiB, {measured['rows']} rows to fit"
+            f"processor seconds, {ratio:.1f} times the reading), "
+            f"{measured['memory_gib']:.2f} GiB, {measured['rows']} rows to fit"
         )
     assert measured["trials"] == TRIALS - (FILES - 1) * repeated
-    # A machine shared with others may take the wall's time; the work itself is the processor's.
-    assert min(measured["seconds"], measured["processor_seconds"]) < MOST_SECONDS
+    assert ratio < MOST_TIMES_THE_READING
     assert measured["memory_gib"] < MOST_MEMORY_GIB
