@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from models_of_scaling.trials import Trial
-from surrogate.population_trials import run_population
 from surrogate.protocol import Plan, Stage
 from surrogate.simulated_trials import run_simulator
+from surrogate.training.population_trials import run_population
 from surrogate.workloads import get_workload
 
 

@@ -2,7 +2,7 @@
 
 Workers of other machines share nothing with the sweep but its folder. So a file there tells them to
 stop, and what they finished is read there. Processes of this machine have quicker lines
-(`local_processes`).
+(`workers/local_processes.py`).
 """
 
 import secrets

@@ -4,7 +4,7 @@ The members' parameters, buffers and optimizer states are stacked and `torch.fun
 whole member step over them: the gradient of a functional call, then the update rule of
 `fullscale.optimizers`, the same definition that the full-scale trainer applies.
 
-Members leave, and the population is compacted to the next of `surrogate/sizes.py`. Each member's
+Members leave, and the population is compacted to the next of `training/sizes.py`. Each member's
 result depends on the member alone, bit for bit in float32, not on who trains beside it: so a sweep
 that was killed and resumed gives the table of an undisturbed one. docs/population.md says how far.
 
@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from fullscale.data.order import stream_indices
-from surrogate.evaluation import mean_loss_and_accuracy
-from surrogate.mapped_step import take_step
-from surrogate.member_step import Changing, Task
-from surrogate.members import Member
-from surrogate.memory_limit import members_at_once, waiting_device
-from surrogate.sizes import part_sizes
-from surrogate.tensor_trees import tree_leaves, tree_map
+from surrogate.training.evaluation import mean_loss_and_accuracy
+from surrogate.training.mapped_step import take_step
+from surrogate.training.member_step import Changing, Task
+from surrogate.training.members import Member
+from surrogate.training.memory_limit import members_at_once, waiting_device
+from surrogate.training.sizes import part_sizes
+from surrogate.training.tensor_trees import tree_leaves, tree_map
 
 # Data indices are drawn for several steps at once: 4,096 examples a member, or one step.
 _INDEX_CHUNK_EXAMPLES = 4_096

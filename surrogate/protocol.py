@@ -9,6 +9,7 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import trial_identity
 from surrogate.budget import Budget
+from surrogate.ingredients import Ingredients
 from surrogate.ranking import Question
 from surrogate.run_schedule import LENGTH, RunSchedule
 from surrogate.search_space import SearchSpace
@@ -92,6 +93,7 @@ class Plan:
         protocol: how.
         budget: of a run.
         schedule: of the learning rate.
+        ingredients: of training.
     """
 
     workload: str
@@ -101,6 +103,7 @@ class Plan:
     protocol: Protocol
     budget: Budget
     schedule: RunSchedule = field(default_factory=RunSchedule)
+    ingredients: Ingredients = field(default_factory=Ingredients)
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -126,7 +129,8 @@ class Plan:
     @property
     def settings(self) -> dict[str, str]:
         """Choices that are words or hold for all runs, for their records."""
-        chosen = {name: f"{value:g}" for name, value in self.budget.chosen.items()}
+        numbers = {**self.budget.chosen, **self.ingredients.chosen}
+        chosen = {n: x if isinstance(x, str) else f"{x:g}" for n, x in numbers.items()}
         chosen.pop("num_train_examples", None)  # a column of its own
         return chosen | ({"schedule": self.schedule.name} if self.schedule.has_length else {})
 
@@ -143,6 +147,8 @@ class Plan:
             "protocol": asdict(self.protocol) | {"repeats": None},
             "budget": self.budget.chosen,
             "schedule": asdict(self.schedule),
+            # Those of older releases are the defaults, and their studies keep their names.
+            **({"ingredients": dict(self.ingredients.chosen)} if self.ingredients.chosen else {}),
         }
         text = json.dumps(content, sort_keys=True)
         return f"{self.workload}-{self.optimizer}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""The flags of a sweep that change what a run is: its length, schedule and weight decay."""
+"""The flags of a sweep that change what a run is: its length, schedule, decay, ingredients."""
 
 import argparse
 from dataclasses import dataclass, field, fields
@@ -6,6 +6,7 @@ from typing import Any
 
 from models_of_scaling.errors import InputError
 from surrogate.budget import Budget
+from surrogate.ingredients import Ingredients, add_ingredient_arguments, pop_ingredients
 from surrogate.run_schedule import RunSchedule
 from surrogate.search_space import Dimension, SearchSpace
 from surrogate.workload import Workload
@@ -25,6 +26,7 @@ class RunChoice:
         schedule: of the learning rate.
         weight_decay: a number; "search" for one that is searched on a log scale; None for the
             workload's.
+        ingredients: of training.
     """
 
     max_steps: int | None = None
@@ -32,6 +34,7 @@ class RunChoice:
     epochs: float | None = None
     schedule: RunSchedule = field(default_factory=RunSchedule)
     weight_decay: str | None = None
+    ingredients: Ingredients = field(default_factory=Ingredients)
 
     def budget(self, workload: Workload) -> Budget:
         """Return the budget of a run.
@@ -97,6 +100,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--schedule", default="constant", help="of the learning rate; its length is searched")
     add("--warmup-share", type=float, default=0.0, help="of the schedule's length")
     add("--weight-decay", help="a number, or search (default: the workload's, 0)")
+    add_ingredient_arguments(parser)
 
 
 def pop_run_choice(arguments: dict[str, Any]) -> RunChoice:
@@ -111,5 +115,8 @@ def pop_run_choice(arguments: dict[str, Any]) -> RunChoice:
     schedule = RunSchedule(
         name=arguments.pop("schedule"), warmup_share=arguments.pop("warmup_share")
     )
-    named = {each.name for each in fields(RunChoice)} - {"schedule"}
-    return RunChoice(schedule=schedule, **{name: arguments.pop(name) for name in named})
+    ingredients = pop_ingredients(arguments)
+    named = {each.name for each in fields(RunChoice)} - {"schedule", "ingredients"}
+    return RunChoice(
+        schedule=schedule, ingredients=ingredients, **{name: arguments.pop(name) for name in named}
+    )

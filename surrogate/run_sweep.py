@@ -19,7 +19,6 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.tuning_cost import TuningCost, tuning_cost
 from surrogate.executors import SweepFailedError, Workers, folder_workers
-from surrogate.local_processes import local_processes
 from surrogate.progress import SweepProgress
 from surrogate.protocol import Plan, Protocol
 from surrogate.protocol_flags import RunChoice
@@ -27,6 +26,7 @@ from surrogate.search import next_stage
 from surrogate.study_record import planned_trials, write_study_record
 from surrogate.sweep_loop import SweepLoop
 from surrogate.trial_parts import finished_trials, shares_folder, trials_folder, waiting_trials
+from surrogate.workers.local_processes import local_processes
 from surrogate.workloads import get_workload
 
 __all__ = ["SweepFailedError", "SweepSettings", "SweepSummary", "run_sweep"]
@@ -82,6 +82,9 @@ class SweepSettings:
         workload.check_target(self.target or workload.target)
         if workload.engine != "population" and self.run.schedule.has_length:
             raise InputError(f"--schedule: {self.workload} has a constant rate only")
+        if workload.engine != "population" and (chosen := self.run.ingredients.chosen):
+            flag = next(iter(chosen)).replace("_", "-")
+            raise InputError(f"--{flag}: {self.workload} is a simulator, without network or loss")
         for size in self.sizes:
             _ = self.plan.space_at(size)
 
@@ -100,6 +103,7 @@ class SweepSettings:
             space=self.run.space(workload.space(self.optimizer)),
             budget=self.run.budget(workload),
             schedule=self.run.schedule,
+            ingredients=self.run.ingredients,
             protocol=replace(
                 base,
                 trials=trials,

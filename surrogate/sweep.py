@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from models_of_scaling.command_line import run_command
-from surrogate.active_sweep import DesignSummary, run_active_sweep
+from surrogate.active.sweep import DesignSummary, run_active_sweep
 from surrogate.ladder_sweep import run_ladder
 from surrogate.run_sweep import SweepFailedError, SweepSummary, run_sweep
 from surrogate.study_record import other_studies_in_words

@@ -9,7 +9,7 @@ from typing import Any
 from models_of_scaling.command_line import OneLineParser
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
-from surrogate.active_sweep import DesignChoice, add_design_arguments, pop_design
+from surrogate.active.sweep import DesignChoice, add_design_arguments, pop_design
 from surrogate.ladder_sweep import rung_settings
 from surrogate.protocol_flags import add_run_arguments, pop_run_choice
 from surrogate.run_sweep import MakeWorkers, SweepSettings
@@ -148,11 +148,11 @@ def _workers(
     if settings.gpus and executor != "processes":
         raise InputError(f"--gpus is for processes of this machine, not --executor {executor}")
     if scheduler is not None:
-        from surrogate.dask_workers import dask_workers
+        from surrogate.workers.dask_workers import dask_workers
 
         return partial(dask_workers, scheduler)
     if executor == "submitit":
-        from surrogate.submitit_workers import submitit_workers
+        from surrogate.workers.submitit_workers import submitit_workers
 
         count = settings.workers or len(settings.sizes)
         return partial(submitit_workers, _pairs(given), count=count)

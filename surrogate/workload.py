@@ -32,8 +32,8 @@ class Workload:
         quick_batch_sizes: those of a quick sweep.
         max_batch_size: the whole training set, or where the search spaces end.
         spaces: by optimizer name, the search space at every batch size.
-        floor_steps: see `max_steps`.
-        budget_examples: see `max_steps`.
+        floor_steps: of a run's budget, see `Budget`.
+        budget_examples: of a run's budget, see `Budget`.
         search_effort: multiplies the default number of trials.
         zoom_widths: see `protocol.Protocol`.
         deterministic: a second seed would give the same run, so there is one repeat.
@@ -71,14 +71,6 @@ class Workload:
     check_data: Callable[[], None] | None = None
     make_network: "Callable[[int], nn.Module] | None" = None
     spectrum: "Callable[[], Spectrum] | None" = None
-
-    def max_steps(self, batch_size: int) -> int:
-        """Return the budget of one run: floor_steps + budget_examples / batch_size.
-
-        The same shape as the law of steps to target, several times above it on the default target,
-        so that only bad configurations are cut off.
-        """
-        return self.floor_steps + -(-self.budget_examples // batch_size)
 
     def space(self, optimizer: str) -> SearchSpace:
         """Return the search space of an optimizer.

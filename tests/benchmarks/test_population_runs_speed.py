@@ -24,9 +24,9 @@ from fullscale.data.digits import digits_arrays
 from fullscale.data.order import stream_indices
 from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
-from surrogate.member_step import Task
-from surrogate.members import Member, StopRule
-from surrogate.train_population import train_population
+from surrogate.training.member_step import Task
+from surrogate.training.members import Member, StopRule
+from surrogate.training.train_population import train_population
 
 STEPS, EVERY, BATCH_SIZE, PROCESSES = 200, 20, 64, 2
 SWEEP_S = 600.0  # over which a compilation counts once

@@ -10,9 +10,9 @@ from fullscale.data.digits import digits_arrays
 from fullscale.data.order import stream_indices
 from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
-from surrogate.member_step import Task
-from surrogate.members import Member
 from surrogate.population import Population
+from surrogate.training.member_step import Task
+from surrogate.training.members import Member
 
 NUMBERS = {"learning_rate": 0.05, "momentum": 0.9}
 ROUNDS = 5

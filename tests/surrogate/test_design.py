@@ -9,13 +9,15 @@ import pytest
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from surrogate.design import Effort, Menu, decide, first_batch_sizes, weigh_actions
-from surrogate.design_belief import Belief, Experiment, expected_log_width
-from surrogate.design_cells import noise_left
-from surrogate.design_noise_model import ACTIVE_RATES, FULL_RATES, NoisyCurve
-from surrogate.design_question import Question
-from surrogate.design_replay import recorded_comparisons
-from surrogate.design_run import run_design
+from surrogate.active.actions import Effort, Menu
+from surrogate.active.belief import Belief, Experiment, expected_log_width
+from surrogate.active.cells import noise_left
+from surrogate.active.noise_model import ACTIVE_RATES, FULL_RATES, NoisyCurve
+from surrogate.active.question import Question
+from surrogate.active.replay import recorded_comparisons
+from surrogate.active.run import run_design
+from surrogate.active.weigh import weigh_actions
+from surrogate.design import decide, first_batch_sizes
 from surrogate.noisy_quadratic import power_law_spectrum
 from surrogate.simulator.methods import METHODS
 from surrogate.simulator.optimum import optimal_steps

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from surrogate.active_sweep import ActiveSettings
-from surrogate.design_cells import charged_examples
-from surrogate.design_plan import active_plan
-from surrogate.design_replay import compute_trials
+from surrogate.active.cells import charged_examples
+from surrogate.active.plan import active_plan
+from surrogate.active.replay import compute_trials
+from surrogate.active.sweep import ActiveSettings
 from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
 from surrogate.sweep import main

@@ -18,11 +18,11 @@ from models_of_scaling.targets import Target
 from models_of_scaling.trials import read_trials
 from surrogate.cells import Cell
 from surrogate.executors import SweepFailedError, folder_workers
-from surrogate.local_processes import local_processes
 from surrogate.run_sweep import SweepSettings, run_sweep
 from surrogate.search import next_stage
 from surrogate.sweep import main
 from surrogate.trial_parts import finished_trials, join_shares, split
+from surrogate.workers.local_processes import local_processes
 
 TARGET = Target.parse("validation_loss<=0.3")
 DIGITS = [

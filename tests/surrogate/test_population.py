@@ -15,11 +15,11 @@ from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.targets import Target
 from surrogate.evaluation_grid import last_evaluation, next_evaluation
-from surrogate.member_step import Task
-from surrogate.members import Member, StopRule
 from surrogate.population import Population
-from surrogate.sizes import population_size
-from surrogate.train_population import train_population
+from surrogate.training.member_step import Task
+from surrogate.training.members import Member, StopRule
+from surrogate.training.sizes import population_size
+from surrogate.training.train_population import train_population
 
 STEPS = 50
 # Learning rates small enough that 50 steps amplify no rounding: 1e-10 is then algebra in float64.

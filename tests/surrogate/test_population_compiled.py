@@ -11,11 +11,11 @@ import torch
 from fullscale.data.digits import digits_arrays
 from fullscale.optimizers.registry import get_update_rule
 from surrogate.budget import Budget
-from surrogate.member_step import Task
-from surrogate.members import Member
 from surrogate.population import Population
-from surrogate.population_trials import compilation_pays
 from surrogate.protocol import Plan, Protocol
+from surrogate.training.member_step import Task
+from surrogate.training.members import Member
+from surrogate.training.population_trials import compilation_pays
 from surrogate.workloads import get_workload
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
@@ -90,9 +90,9 @@ def test_without_a_compiler_the_step_is_traced_and_a_warning_says_so(monkeypatch
 
     monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(config, "force_disable_caches", True)
-    with caplog.at_level(logging.WARNING, logger="surrogate.mapped_step"):
+    with caplog.at_level(logging.WARNING, logger="surrogate.training.mapped_step"):
         found = trained(task(compiled=True), [0, 1], steps=2)
-    (record,) = (each for each in caplog.records if each.name == "surrogate.mapped_step")
+    (record,) = (each for each in caplog.records if each.name == "surrogate.training.mapped_step")
     assert "the step is traced, not compiled" in record.getMessage()
     traced = trained(task(compiled=False), [0, 1], steps=2)
     for member in (0, 1):

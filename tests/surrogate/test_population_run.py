@@ -11,11 +11,16 @@ from fullscale.data.image_arrays import ImageArrays
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.targets import Target
-from surrogate.member_step import Task
-from surrogate.members import Member, StopRule
-from surrogate.memory_limit import bytes_per_member, free_bytes, members_at_once, waiting_device
 from surrogate.population import Population
-from surrogate.train_population import train_population
+from surrogate.training.member_step import Task
+from surrogate.training.members import Member, StopRule
+from surrogate.training.memory_limit import (
+    bytes_per_member,
+    free_bytes,
+    members_at_once,
+    waiting_device,
+)
+from surrogate.training.train_population import train_population
 
 FAST = {"learning_rate": 0.3, "momentum": 0.8}
 SLOW = {"learning_rate": 1e-3, "momentum": 0.0}

@@ -10,6 +10,7 @@ import torch
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.trials import read_trials
+from surrogate.protocol_flags import RunChoice
 from surrogate.workloads import get_workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,8 @@ def test_a_class_becomes_a_workload_with_its_numbers(example):
     workload = get_workload(path)
     assert workload.name == f"{path}@1" and get_workload(workload.name).name == workload.name
     assert workload.batch_sizes == (16, 64, 256, 512) and workload.max_batch_size == 512
-    assert workload.max_steps(64) == 200 + 625 and str(workload.target) == "train_loss<=0.2"
+    assert RunChoice().budget(workload).steps(64) == 200 + 625
+    assert str(workload.target) == "train_loss<=0.2"
     workload.check_data()
     assert workload.load() is workload.load()
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from surrogate.stacked_layers import with_stacked_layers
+from surrogate.training.stacked_layers import with_stacked_layers
 
 Stacked = dict[str, Tensor]
 

@@ -16,10 +16,10 @@ from models_of_scaling.intervals import Interval
 from models_of_scaling.law_fit import FitChoice
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
 from models_of_scaling.wording import interval_in_words, number_in_words
-from surrogate.design import Effort, Menu
-from surrogate.design_plan import ActivePlan, active_plan
-from surrogate.design_question import QUESTIONS, Question
-from surrogate.design_run import DesignState, TrialLedger, first_effort, run_design
+from surrogate.active.actions import Effort, Menu
+from surrogate.active.plan import ActivePlan, active_plan
+from surrogate.active.question import QUESTIONS, Question
+from surrogate.active.run import DesignState, TrialLedger, first_effort, run_design
 from surrogate.protocol import Plan
 from surrogate.run_sweep import MakeWorkers, SweepSettings, run_sweep
 

@@ -24,9 +24,9 @@ from torch.fx.experimental.symbolic_shapes import (
     StatelessSymbolicContext,
 )
 
-from surrogate.member_step import Changing, Task
-from surrogate.stacked_network import Stacked
-from surrogate.tensor_trees import tree_flatten, tree_leaves, tree_unflatten
+from surrogate.training.member_step import Changing, Task
+from surrogate.training.stacked_network import Stacked
+from surrogate.training.tensor_trees import tree_flatten, tree_leaves, tree_unflatten
 
 _LOGGER = logging.getLogger(__name__)
 _OPEN = 0  # the key of the program whose K is left open

@@ -14,10 +14,11 @@ from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.study_source import TableChoice, measurements_from_trials
 from models_of_scaling.trials import Trial, trials_to_table
-from surrogate.design import Decision, Effort, Menu, decide, first_batch_sizes
-from surrogate.design_cells import Cell, summarise_cell
-from surrogate.design_plan import ActivePlan
-from surrogate.design_question import Question
+from surrogate.active.actions import Effort, Menu
+from surrogate.active.cells import Cell, summarise_cell
+from surrogate.active.plan import ActivePlan
+from surrogate.active.question import Question
+from surrogate.design import Decision, decide, first_batch_sizes
 from surrogate.protocol import Plan
 from surrogate.search import next_stage
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.trials import Trial
 from surrogate.finished_trial import DIVERGENCE_FACTOR, finished_trial
+from surrogate.ingredients import Ingredients
 from surrogate.protocol import Candidate, Plan, Stage
 from surrogate.run_schedule import split_numbers
 from surrogate.workloads import Workload, get_workload
 
 if TYPE_CHECKING:
-    from surrogate.members import Member
+    from surrogate.training.members import Member
 
 # When compiling the step pays. Measured on one core of an AMD EPYC for an MLP 64-32-10 in float32:
 # a traced step takes 20 to 60 microseconds a member more than a compiled one, at batch sizes from
@@ -61,10 +62,12 @@ def compilation_pays(workload: Workload, plan: Plan, batch_size: int) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _task(workload: str, optimizer: str, batch_size: int, compiled: bool) -> Any:
+def _task(
+    workload: str, optimizer: str, ingredients: Ingredients, batch_size: int, compiled: bool
+) -> Any:
     """Return a population's task; its traced steps serve a batch size's next stage too."""
     from fullscale.optimizers.registry import get_update_rule
-    from surrogate.member_step import Task
+    from surrogate.training.member_step import Task
 
     spec = get_workload(workload)
     assert spec.load is not None
@@ -74,6 +77,8 @@ def _task(workload: str, optimizer: str, batch_size: int, compiled: bool) -> Any
         make_network=spec.make_network,
         rule=get_update_rule(optimizer),
         batch_size=batch_size,
+        loss=ingredients.loss,
+        groups=ingredients.groups,
         max_validation_examples=spec.max_validation_examples,
         compiled=compiled,
     )
@@ -85,7 +90,7 @@ def member_of(candidate: Candidate) -> "Member":
     Args:
         candidate: its hyper-parameters are numbers of the update rule and of the schedule.
     """
-    from surrogate.members import Member
+    from surrogate.training.members import Member
 
     numbers, schedule = split_numbers(candidate.hyper_parameters, candidate.settings)
     return Member(seed=candidate.seed, numbers=numbers, schedule=schedule)
@@ -106,11 +111,11 @@ def run_population(
         Trials as they finish, maybe none: a caller that stops asking stops the runs.
     """
     _prepare_torch()
-    from surrogate.members import StopRule
-    from surrogate.train_population import train_population
+    from surrogate.training.members import StopRule
+    from surrogate.training.train_population import train_population
 
     compiled = compilation_pays(workload, plan, batch_size)
-    task = _task(plan.workload, plan.optimizer, batch_size, compiled)
+    task = _task(plan.workload, plan.optimizer, plan.ingredients, batch_size, compiled)
     # Runs of a fixed length are compared at its end: none is cut short.
     searching = stage.name != "repeat" and plan.budget.epochs is None
     stop_rule = StopRule(

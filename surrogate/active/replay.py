@@ -1,7 +1,7 @@
 """Active design against the full grid, on trials that are there already or cost nothing.
 
-    python -m surrogate.design_replay noisy_quadratic_modes300 --seeds 24
-    python -m surrogate.design_replay digits --records FOLDER --replays 4
+    python -m surrogate.active.replay noisy_quadratic_modes300 --seeds 24
+    python -m surrogate.active.replay digits --records FOLDER --replays 4
 
 A seed of the simulator is a sweep: its own Sobol points and its own spectrum. A seed of the digits
 is one of the recorded sweeps with the order of its recorded repeats drawn anew at each batch
@@ -12,8 +12,8 @@ batch sizes, trials and repeats; the active design may spend a share of what tha
 import math
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,17 @@ from models_of_scaling.intervals import Interval
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
 from models_of_scaling.wording import interval_in_words
-from surrogate.design import Effort, Menu
-from surrogate.design_cells import charged_examples
-from surrogate.design_plan import ActivePlan, active_plan
-from surrogate.design_question import QUESTIONS, Question
-from surrogate.design_run import (
+from surrogate.active.actions import Effort, Menu
+from surrogate.active.cells import charged_examples
+from surrogate.active.plan import ActivePlan, active_plan
+from surrogate.active.question import QUESTIONS, Question
+from surrogate.active.recorded_trials import (
+    Records,
+    recorded_effort,
+    renamed,
+    with_repeats_reordered,
+)
+from surrogate.active.run import (
     TrialLedger,
     asked_trials,
     first_effort,
@@ -39,7 +45,6 @@ from surrogate.protocol import Plan, Protocol
 from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
 
-Records = Mapping[int, Sequence[Trial]]  # trials by batch size
 # Trials of the sweep of seed s have seeds from s times this on.
 _SEEDS_PER_SWEEP = Protocol(seed=1).search_seed
 
@@ -221,7 +226,7 @@ def recorded_comparisons(
             full, mine = (
                 {
                     size: with_repeats_reordered(each, np.random.default_rng([number, size]))
-                    for size, each in _renamed(by_sweep[seed, named is active], named).items()
+                    for size, each in renamed(by_sweep[seed, named is active], named).items()
                 }
                 for named in (plan, active)
             )
@@ -229,52 +234,6 @@ def recorded_comparisons(
                 (plan, full), (active, mine), question,
                 most=recorded_effort(active, mine), share=share, choice=choice,
             )  # fmt: skip
-
-
-def _renamed(trials: Records, plan: Plan) -> dict[int, list[Trial]]:
-    """Return trials under a plan's name: another release may name the same study otherwise."""
-    return {size: [replace(each, study=plan.study) for each in of] for size, of in trials.items()}
-
-
-def recorded_effort(plan: ActivePlan, records: Records) -> Effort:
-    """Return the most effort, by doublings, that was recorded at every batch size."""
-    most = Effort(trials=plan.protocol.trials, repeats=plan.protocol.repeats)
-
-    def is_there(effort: Effort) -> bool:
-        wanted = plan.with_effort(trials=effort.trials, repeats=effort.repeats)
-        try:
-            for size, trials in records.items():
-                asked_trials(wanted, size, trials, [])
-        except LookupError:
-            return False
-        return True
-
-    while is_there(replace(most, repeats=2 * most.repeats)):
-        most = replace(most, repeats=2 * most.repeats)
-    while is_there(replace(most, trials=2 * most.trials)):
-        most = replace(most, trials=2 * most.trials)
-    return most
-
-
-def with_repeats_reordered(trials: Sequence[Trial], rng: np.random.Generator) -> list[Trial]:
-    """Return trials whose repeats stand under each other's seeds, within each configuration.
-
-    Args:
-        trials: of one batch size.
-        rng: source of randomness.
-    """
-    reordered = [trial for trial in trials if trial.phase != "repeat"]
-    groups: dict[tuple[tuple[str, float], ...], list[Trial]] = {}
-    for trial in trials:
-        if trial.phase == "repeat":
-            groups.setdefault(tuple(sorted(trial.hyper_parameters.items())), []).append(trial)
-    for group in groups.values():
-        order = rng.permutation(len(group))
-        reordered += [
-            replace(group[other], seed=trial.seed)
-            for trial, other in zip(group, order, strict=True)
-        ]
-    return reordered
 
 
 def _full_plan(workload: str, seed: int) -> Plan:
@@ -297,7 +256,7 @@ def summary_in_words(comparisons: Sequence[Comparison]) -> str:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = OneLineParser(prog="python -m surrogate.design_replay", description=__doc__)
+    parser = OneLineParser(prog="python -m surrogate.active.replay", description=__doc__)
     parser.add_argument("workload", help="noisy_quadratic_modes300, or the records' workload")
     parser.add_argument("--ask", default="critical_batch_size", help=QUESTIONS)
     parser.add_argument("--seeds", type=int, default=24, help="of the simulator")

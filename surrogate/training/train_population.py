@@ -8,9 +8,9 @@ import numpy as np
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
 from surrogate.evaluation_grid import EvaluationGrid, next_evaluation
-from surrogate.member_step import Task
-from surrogate.members import Member, Progress, Result, StopRule
 from surrogate.population import Population
+from surrogate.training.member_step import Task
+from surrogate.training.members import Member, Progress, Result, StopRule
 
 
 def train_population(

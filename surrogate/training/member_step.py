@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from fullscale.data.image_arrays import ImageArrays
 from fullscale.data.normalization import Normalization
+from fullscale.loss import ClassifierLoss
 from fullscale.models import build_network, count_parameters
 from fullscale.optimizers.parameter_groups import ParameterGroups
 from fullscale.optimizers.update_rule import State, TensorTraits, UpdateRule
-from surrogate.stacked_network import Stacked, StackedNetwork
+from surrogate.training.stacked_network import Stacked, StackedNetwork
 
 # The training loss is measured on the whole training set, or its first 2,048 examples if larger.
 MAX_TRAIN_LOSS_EXAMPLES = 2_048
@@ -44,6 +45,7 @@ class Task:
         device: where data and members live.
         make_network: seed -> network, for one that `fullscale.models` does not name; `model` is
             then only a name.
+        loss: what is minimised; evaluations have plain cross entropy.
         groups: which tensors get weight decay and a trust ratio.
         max_validation_examples: evaluations take the first so many validation examples; None all.
         compiled: the step is compiled by inductor where a C++ compiler is found, else traced.
@@ -57,6 +59,7 @@ class Task:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     make_network: Callable[[int], nn.Module] | None = None
+    loss: ClassifierLoss = field(default_factory=ClassifierLoss)
     groups: ParameterGroups = field(default_factory=ParameterGroups)
     max_validation_examples: int | None = None
     compiled: bool = False
@@ -185,6 +188,8 @@ class Task:
 
         def loss(parameters: Stacked) -> tuple[Tensor, Stacked]:
             logits, after = self.stacked_network.train_forward(parameters, buffers, images)
+            if self.loss != ClassifierLoss():
+                return self.loss.per_example(logits, one_hot).sum() / self.batch_size, after
             # Classes first: over a short last axis torch's CPU log_softmax is ten times slower.
             log_probability = functional.log_softmax(logits.T, dim=0)
             return -(log_probability * one_hot.T).sum() / self.batch_size, after

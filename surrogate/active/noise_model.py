@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models_of_scaling.measurements import Measurements, TableSource
-from surrogate.design import Effort
-from surrogate.design_cells import Cell
+from surrogate.active.actions import Effort
+from surrogate.active.cells import Cell
 
 # Measured on the digits sweep of seed 1, in examples of a tuned run: a search trial that is
 # stopped at 3 and at 1.5 times the fewest steps known, and the choice among 4 and among 3.
@@ -48,7 +48,7 @@ class NoisyCurve:
     def measure(
         self, effort: Effort, batch_sizes: Sequence[int]
     ) -> tuple[Measurements, Sequence[Cell]]:
-        """Bring batch sizes to an effort; see `design_run.Measure`."""
+        """Bring batch sizes to an effort; see `active.run.Measure`."""
         for size in batch_sizes:
             self.efforts[size] = effort
             rng = np.random.default_rng([self.seed, size])

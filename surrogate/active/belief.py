@@ -29,7 +29,7 @@ from models_of_scaling.noise import (
     log_probability_below,
 )
 from models_of_scaling.quantities import Floats
-from surrogate.design_question import Question
+from surrogate.active.question import Question
 
 _OUTCOMES: Final = 48
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from fullscale.memory_estimate import kept_for_backward
-from surrogate.member_step import Task
-from surrogate.sizes import largest_size
-from surrogate.tensor_trees import tree_leaves
+from surrogate.training.member_step import Task
+from surrogate.training.sizes import largest_size
+from surrogate.training.tensor_trees import tree_leaves
 
 # Of the free memory: the rest is for data, evaluation, and what the estimate does not see.
 _SHARE = 0.5

@@ -1,0 +1,1 @@
+"""Many small networks as one program: their step, its layers, who stays and who leaves."""
