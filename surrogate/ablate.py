@@ -22,11 +22,11 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.intervals import check_level
 from models_of_scaling.targets import Target
 from surrogate.ablation.ingredient_list import IngredientList, read_ingredients
-from surrogate.ablation.rungs import Comparison, plan_comparison, runs_of
+from surrogate.ablation.rungs import Comparison, plan_comparison, run_rungs, runs_of
 from surrogate.ablation.table import Table, make_table, table_in_words
 from surrogate.executors import SweepFailedError
 from surrogate.protocol_flags import RunChoice
-from surrogate.run_sweep import SweepSettings, run_sweep
+from surrogate.run_sweep import SweepSettings
 from surrogate.rungs import add_workload_arguments, pop_workload
 from surrogate.workloads import get_workload
 
@@ -124,8 +124,7 @@ def _run(argv: Sequence[str] | None) -> int:
         print(_dry_run_in_words(comparison, question))
         return 0
     try:
-        for sweep in comparison.sweeps:
-            run_sweep(sweep, progress=True)
+        run_rungs(comparison)
     except SweepFailedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -11,10 +11,12 @@ from typing import Any, Final
 from fullscale.durations import Duration
 from fullscale.recipes.run_settings import MODEL_DEFAULTS
 from models_of_scaling.errors import InputError
+from models_of_scaling.published.series import IMAGENET_TRAIN_EXAMPLES
 from surrogate.ingredients import Ingredients
 from surrogate.protocol_flags import RunChoice
 from surrogate.run_schedule import RunSchedule
 
+_IMAGENET_CLASSES: Final = 1000  # its recipes alone give lengths in two units
 # Polynomials by their power, as the sweep's schedules have them.
 _POWERS: Final = {0.0: "constant", 0.5: "sqrt", 1.0: "linear", 2.0: "polynomial"}
 # Of a recipe, besides `trainer` and `data`: what no small run has, or what is tuned or asked anew.
@@ -116,7 +118,7 @@ def read_ingredients(
     found = [
         _optimizer(str(model.get("optimizer") or MODEL_DEFAULTS["optimizer"]), baseline),
         _schedule(model, where),
-        _warmup(model, where),
+        _warmup(model, recipe["data"], where),
         _plain("weight_decay", _number(model, "weight_decay", where), "weight decay"),
         _plain("label_smoothing", _number(model, "label_smoothing", where), "label smoothing"),
         _plain("confidence_penalty", _number(model, "confidence_penalty", where), "penalty"),
@@ -165,7 +167,7 @@ def _schedule(model: Mapping[str, Any], where: str) -> Ingredient | None:
     return None if name == "constant" else Ingredient(name="schedule", words=words, value=name)
 
 
-def _warmup(model: Mapping[str, Any], where: str) -> Ingredient | None:
+def _warmup(model: Mapping[str, Any], data: Mapping[str, Any], where: str) -> Ingredient | None:
     """The share of the run, which is what carries over to a run of another length."""
     warmup, whole = (
         Duration.parse(str(model.get(name) or MODEL_DEFAULTS[name]))
@@ -173,12 +175,20 @@ def _warmup(model: Mapping[str, Any], where: str) -> Ingredient | None:
     )
     if not warmup.amount:
         return None
+    amounts = warmup.amount, whole.amount
     if warmup.unit != whole.unit:
-        raise InputError(
-            f"{where}: model.warmup {warmup} and model.train_duration {whole} must have one unit, "
-            "so that the share of the warm-up is known"
-        )
-    share = float(warmup.amount / whole.amount)
+        size = data.get("global_batch_size")
+        if data.get("num_classes") != _IMAGENET_CLASSES or not isinstance(size, int):
+            raise InputError(
+                f"{where}: model.warmup {warmup} and model.train_duration {whole} must have one "
+                "unit, so that the share of the warm-up is known"
+            )
+        steps = [
+            each.to_steps(batch_size=size, num_train_examples=IMAGENET_TRAIN_EXAMPLES)
+            for each in (warmup, whole)
+        ]
+        amounts = float(steps[0]), float(steps[1])
+    share = amounts[0] / amounts[1]
     return Ingredient(
         name="warmup", words=f"warm-up over {100 * share:.3g} % of the run", value=share
     )

@@ -6,6 +6,8 @@ of several seeds. All lie in one folder; what is there is not run again.
 """
 
 import math
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,8 +15,10 @@ from models_of_scaling.ablation import RungRuns, Scale
 from models_of_scaling.trials import Trial
 from surrogate.ablation.ingredient_list import IngredientList
 from surrogate.ranking import final_accuracy, ranked_trials, shortlist_winner, steps_to_target
-from surrogate.run_sweep import SweepSettings
+from surrogate.run_sweep import SweepSettings, run_sweep
+from surrogate.search import next_stage
 from surrogate.trial_parts import finished_trials
+from surrogate.workers.local_processes import local_processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,27 @@ def plan_comparison(
         for each in ingredients.ingredients
     }
     return Comparison(ladder=tuple(ladder), without=without)
+
+
+def run_rungs(comparison: Comparison) -> None:
+    """Run what is missing, all rungs in the same processes of this machine.
+
+    Args:
+        comparison: whose sweeps are run; what goes wrong is raised as by `run_sweep`.
+    """
+    unfinished = [sweep for sweep in comparison.sweeps if _is_unfinished(sweep)]
+    if not unfinished:
+        return
+    count = unfinished[0].workers or os.cpu_count() or 1
+    with local_processes(count) as workers:
+        for number, sweep in enumerate(unfinished, 1):
+            print(f"sweep {number} of {len(unfinished)}", file=sys.stderr)
+            run_sweep(sweep, progress=True, workers=workers)
+
+
+def _is_unfinished(sweep: SweepSettings) -> bool:
+    plan, [batch_size] = sweep.plan, sweep.sizes
+    return next_stage(plan, batch_size, finished_trials(plan, batch_size, sweep.out)) is not None
 
 
 def runs_of(rung: Rung, scale: Scale) -> RungRuns:

@@ -183,8 +183,8 @@ def local_processes(count: int, *, gpus: Sequence[str] = ()) -> Generator[Worker
     executor = LocalProcesses(count, gpus=gpus)
 
     def end(running: Any) -> None:
-        del running
-        executor.stop.value = 1
+        if running:  # else they may serve another sweep
+            executor.stop.value = 1
 
     try:
         yield Workers(
