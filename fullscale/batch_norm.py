@@ -97,20 +97,29 @@ class BatchNormSpan:
             rank: of this process among those with examples of their own.
             copies: processes that see the same examples (tensor parallelism), consecutive ranks.
         """
-        self._layout = layout
         self._rank = rank
         self._copies = copies
         self.parts: tuple[tuple[int, ...], ...] = ()
-        self.team: Group = None
         self.layers: list[SpanBatchNorm2d] = []
-        size = layout.ranks_per_group
-        if size > 1:
+        self._teams: dict[int, Group] = {1: None}  # by their size
+        self.enter_layout(layout)
+
+    def enter_layout(self, layout: BatchLayout) -> None:
+        """Go over to another batch, whose teams may have another size: all ranks must call.
+
+        Args:
+            layout: how each step is cut from now on.
+        """
+        self._layout = layout
+        size, copies = layout.ranks_per_group, self._copies
+        if size not in self._teams:
             teams = [
                 [rank * copies + copy for rank in range(first, first + size)]
                 for first in range(0, layout.world_size, size)
                 for copy in range(copies)
             ]
-            self.team, _ = distributed.new_subgroups_by_enumeration(teams)  # type: ignore[no-untyped-call]
+            self._teams[size], _ = distributed.new_subgroups_by_enumeration(teams)  # type: ignore[no-untyped-call]
+        self.team = self._teams[size]
 
     @property
     def place_in_team(self) -> int:

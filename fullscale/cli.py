@@ -32,6 +32,7 @@ from fullscale.dry_run import describe_needs
 from fullscale.launch.cluster_environment import check_devices, read_request
 from fullscale.launch.requeue import RequeueError, requeue_job, wants_requeue
 from fullscale.module import Classifier
+from fullscale.schedule_registry import schedule_pieces
 from fullscale.strategies import planned_cut, refuse_what_needs_a_gpu
 from fullscale.trainer_flags import refuse_conflicting_flags
 from models_of_scaling.errors import InputError
@@ -72,6 +73,12 @@ class _FitCLI(LightningCLI):
         parser.link_arguments("data.seed", "model.seed")
         parser.link_arguments("model.train_duration", "data.train_duration")
         parser.link_arguments("model.batch_norm_span", "data.batch_norm_span")
+        parser.link_arguments("model.adapt_regime_from", "data.adapt_regime_from")
+        parser.link_arguments(
+            ("model.schedule", "model.schedule_numbers"),
+            "data.schedule_pieces",
+            compute_fn=schedule_pieces,
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; Lightning's own version warns where `main` is called with arguments."""
@@ -210,7 +217,7 @@ def train(arguments: Sequence[str]) -> int:
     cli.config_init["log"].prepare_run(
         cli.trainer, cli.config_init["record"], cli.config_init["throughput"]
     )
-    cli.config_init["mlperf_log"].prepare_run(cli.trainer)
+    cli.config_init["mlperf_log"].prepare_run(cli.trainer, cli.model)
     cli.config_init["checkpoint"].prepare_run(cli.trainer, cli.model)
     try:
         cli.join_within.wait_for_master(cli.trainer)

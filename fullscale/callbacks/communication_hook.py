@@ -67,6 +67,8 @@ class CommunicationHook(Callback):
             raise InputError(
                 f"--comm.group_size {settings.group_size} must divide the {world_size} processes"
             )
+        if module.data.plan.grows:
+            raise InputError(f"{flag} does not go together with a batch that grows")
         every = module.data.plan.evaluate_every_steps
         if every % settings.averaging_period_steps or (
             settings.start_steps % settings.averaging_period_steps

@@ -6,19 +6,25 @@ weight 0: no forward is empty, and all ranks do the same number of forwards (DDP
 wait for ever otherwise).
 """
 
+import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fullscale.batch_growth import BatchPhases
 from fullscale.batch_layout import BatchLayout, even_slice
 from fullscale.data.image_source import ImageSource
+from fullscale.data.mixup import mixed_batch
 from fullscale.data.order import stream_indices
 
-# Images (b, channels, height, width); labels (b,); weights (b,), 1 or, for a filler, 0.
+# Images (b, channels, height, width); labels (b,), or (b, classes) under mixup; weights (b,), 1 or,
+# for a filler, 0.
 MicroBatch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -38,10 +44,18 @@ class _MicroBatches(Dataset[MicroBatch], ABC):
         return (self[forward] for forward in range(len(self)))
 
 
+class _Part(NamedTuple):
+    """Steps of one layout, in a rank's sequence of forwards."""
+
+    first_forward: int
+    first_example: int
+    layout: BatchLayout
+
+
 class TrainMicroBatches(_MicroBatches):
     """All training forwards of one rank, over the whole run."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a forward is a function of
         self,
         source: ImageSource,
         *,
@@ -50,42 +64,63 @@ class TrainMicroBatches(_MicroBatches):
         num_steps: int,
         seed: int,
         first_step: int = 0,
+        phases: BatchPhases | None = None,
+        mixup_alpha: float = 0.0,
     ) -> None:
         """Describe the sequence.
 
         Args:
             source: the data set.
-            layout: how each step is cut.
+            layout: how each step is cut; where the batch grows, each of the first phase.
             rank: of this process.
             num_steps: optimizer steps of the run.
             seed: of the data order, not negative.
             first_step: optimizer steps that an earlier part of the run has done.
+            phases: of the batch; it does not grow when not given.
+            mixup_alpha: of the blend with a second example; 0 for none.
         """
-        self._first_step = first_step
         self._source = source
-        self._layout = layout
         self._rank = rank
-        self._num_steps = num_steps
         self._seed = seed
+        self._mixup_alpha = mixup_alpha
+        phases = phases or BatchPhases.constant(layout.global_batch_size)
+        # The phases that are still to come, each from its first step and forward here.
+        self._parts: list[_Part] = []
+        self._num_forwards = 0
+        ends = [phase.first_step for phase in phases.phases[1:]] + [num_steps]
+        for phase, end in zip(phases.phases, ends, strict=True):
+            first, last = max(phase.first_step, first_step), min(end, num_steps)
+            if first < last:
+                cut = replace(layout, global_batch_size=phase.batch_size)
+                self._parts.append(_Part(self._num_forwards, phases.examples(first), cut))
+                self._num_forwards += (last - first) * cut.accumulate_grad_batches
+        self._starts = [part.first_forward for part in self._parts]
 
     def __len__(self) -> int:
         """Return the number of forwards."""
-        return (self._num_steps - self._first_step) * self._layout.accumulate_grad_batches
+        return self._num_forwards
 
     def __getitem__(self, forward: int) -> MicroBatch:
         """Return the batch of one forward."""
-        step, part = divmod(forward, self._layout.accumulate_grad_batches)
-        places = self._layout.micro_batch(rank=self._rank, forward=part)
+        part = self._parts[bisect.bisect_right(self._starts, forward) - 1]
+        layout = part.layout
+        step, number = divmod(forward - part.first_forward, layout.accumulate_grad_batches)
+        places = layout.micro_batch(rank=self._rank, forward=number)
         weight = 1.0 if places else 0.0
-        first = (self._first_step + step) * self._layout.global_batch_size
+        first = part.first_example + step * layout.global_batch_size
         positions = range(first + places.start, first + places.stop) or range(first, first + 1)
-        indices = stream_indices(
-            seed=self._seed,
-            num_examples=self._source.num_train_examples,
-            start=positions.start,
-            stop=positions.stop,
-        )
-        images, labels = self._source.train_batch(indices, positions)
+        if self._mixup_alpha:
+            images, labels = mixed_batch(
+                self._source, positions, seed=self._seed, alpha=self._mixup_alpha
+            )
+        else:
+            indices = stream_indices(
+                seed=self._seed,
+                num_examples=self._source.num_train_examples,
+                start=positions.start,
+                stop=positions.stop,
+            )
+            images, labels = self._source.train_batch(indices, positions)
         return images, labels, torch.full((len(labels),), weight)
 
 

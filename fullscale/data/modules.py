@@ -8,13 +8,19 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
+from fullscale.batch_growth import BatchGrowth, parse_table
 from fullscale.batch_layout import BatchLayout
 from fullscale.data.image_source import ImageSource, SourceOptions, open_image_source
 from fullscale.data.memory_sets import MEMORY_SETS
 from fullscale.data.micro_batches import MicroBatch, TrainMicroBatches, ValidationMicroBatches
+from fullscale.data.mixup import check_mixup
 from fullscale.run_plan import RunPlan, plan_run
 from fullscale.strategies import processes_per_share
 from models_of_scaling.errors import InputError
+
+
+# Examples in one forward until it is known what a device holds: more than any step has.
+_EVERYTHING = 1 << 40
 
 
 class ImageData(LightningDataModule):
@@ -43,6 +49,12 @@ class ImageData(LightningDataModule):
         images: Path | None = None,
         max_damaged_share: float = 0.0,
         scaled_decoding: bool = False,
+        mixup_alpha: float = 0.0,
+        grow_with_decay: bool = False,
+        batch_phases: list[str] | None = None,
+        max_global_batch_size: int | None = None,
+        schedule_pieces: dict[str, tuple[float, ...]] | None = None,
+        adapt_regime_from: int | None = None,
     ) -> None:
         """Describe the data; nothing is read yet.
 
@@ -69,6 +81,14 @@ class ImageData(LightningDataModule):
             max_damaged_share: of each split, that is named and skipped where it can't be decoded;
                 more is an error.
             scaled_decoding: decode a JPEG no larger than its crop needs: quicker, another picture.
+            mixup_alpha: blend each training example with a second one by a share from
+                Beta(alpha, alpha) (Zhang et al. 2017); 0 for none.
+            grow_with_decay: where the schedule divides the rate, multiply the batch instead (Smith
+                et al. 2017); for step, slow_start and piecewise.
+            batch_phases: larger batches and where they begin, for example ["30 epochs: 65536"].
+            max_global_batch_size: that a batch may grow to; the training set when not given.
+            schedule_pieces: where the schedule drops; follows --model.schedule.
+            adapt_regime_from: follows --model.adapt_regime_from.
 
         Raises:
             InputError: where a number is negative.
@@ -93,6 +113,15 @@ class ImageData(LightningDataModule):
             max_damaged_share=max_damaged_share,
             scaled_decoding=scaled_decoding,
         )
+        check_mixup(mixup_alpha)
+        self._mixup_alpha = mixup_alpha
+        self._growth = BatchGrowth(
+            with_decay=grow_with_decay,
+            table=parse_table(batch_phases or ()),
+            largest=max_global_batch_size,
+            **(schedule_pieces or {}),
+        )
+        self._adapted_from = adapt_regime_from
         self.evaluate_every = evaluate_every
         self.train_duration = train_duration
         self.copies = 1
@@ -118,6 +147,13 @@ class ImageData(LightningDataModule):
         chosen = self._source_options.choices()
         if self.dataset not in {"digits", *MEMORY_SETS}:
             chosen["image_size"] = str(self._image_size)
+        if self._mixup_alpha:
+            chosen["mixup_alpha"] = f"{self._mixup_alpha:g}"
+        if self._adapted_from is not None:
+            chosen["adapt_regime_from"] = str(self._adapted_from)
+        if self._growth.grows:
+            # The steps at which batches begin follow from the run's settings.
+            chosen["batch_phases"] = self.plan.phases.describe()
         return chosen
 
     def prepare_run(self, trainer: Trainer) -> None:
@@ -195,6 +231,8 @@ class ImageData(LightningDataModule):
             evaluate_every=self.evaluate_every,
             max_steps=max_steps,
             max_epochs=max_epochs,
+            growth=self._growth,
+            adapted_from=self._adapted_from,
         )
 
     def _layout(self, world_size: int) -> BatchLayout:
@@ -203,7 +241,7 @@ class ImageData(LightningDataModule):
         return BatchLayout(
             global_batch_size=self._global_batch_size,
             world_size=world_size,
-            max_per_device_batch_size=self._global_batch_size if limit == "auto" else limit,
+            max_per_device_batch_size=_EVERYTHING if limit == "auto" else limit,
             batch_norm_span=self._batch_norm_span,
         )
 
@@ -247,6 +285,8 @@ class ImageData(LightningDataModule):
             TrainMicroBatches(
                 self.source,
                 layout=self.plan.layout,
+                phases=self.plan.phases,
+                mixup_alpha=self._mixup_alpha,
                 rank=self.rank,
                 first_step=self.first_step,
                 num_steps=self.plan.stop_steps,
