@@ -139,15 +139,19 @@ class BatchNormSpan:
         return examples / self._layout.global_batch_size
 
     @torch.no_grad()
-    def finish_step(self) -> None:
-        """Update the moving averages by the step's statistics: one collective."""
+    def finish_step(self, *, momentum: float | None = None) -> None:
+        """Update the moving averages by the step's statistics: one collective.
+
+        Args:
+            momentum: share of this step in them; each layer's own when not given.
+        """
         pending = torch.cat([layer.pending.flatten() for layer in self.layers])
         if self._layout.world_size > 1:
             distributed.all_reduce(pending)
             pending /= self._copies
         sizes = [layer.pending.numel() for layer in self.layers]
         for layer, values in zip(self.layers, torch.split(pending, sizes), strict=True):
-            layer.update(values.view_as(layer.pending))
+            layer.update(values.view_as(layer.pending), momentum=momentum)
 
 
 class SpanBatchNorm2d(nn.Module):
@@ -214,14 +218,20 @@ class SpanBatchNorm2d(nn.Module):
         self.pending.add_(statistics, alpha=self._span.share_of_step(len(images)))
         return out
 
-    def update(self, statistics: Tensor) -> None:
+    def averages(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the buffers that a run keeps: mean, variance, updates."""
+        return self.running_mean, self.running_var, self.num_batches_tracked
+
+    def update(self, statistics: Tensor, *, momentum: float | None = None) -> None:
         """Move the averages and forget the step.
 
         Args:
             statistics: mean and variance, averaged over the step; shape (2, channels).
+            momentum: share of these in the averages; the layer's own when not given.
         """
+        share = self.momentum if momentum is None else momentum
         for average, value in zip((self.running_mean, self.running_var), statistics, strict=True):
-            average.lerp_(value, self.momentum)
+            average.lerp_(value, share)
         self.num_batches_tracked += 1
         self.pending.zero_()
 

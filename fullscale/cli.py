@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fullscale.callbacks.average_weights import AverageWeights
 from fullscale.callbacks.communication_hook import CommunicationHook
 from fullscale.callbacks.join_within import JoinError, JoinWithin
 from fullscale.callbacks.lean_steps import SkipEmptyHooks
@@ -54,6 +55,7 @@ class _FitCLI(LightningCLI):
         parser.add_lightning_class_args(StopAtTarget, "stop")
         parser.add_lightning_class_args(RecordTrial, "record")
         parser.add_lightning_class_args(CommunicationHook, "comm")
+        parser.add_lightning_class_args(AverageWeights, "average")
         parser.add_lightning_class_args(Throughput, "throughput")
         parser.add_lightning_class_args(MLPerfLog, "mlperf_log")
         parser.add_lightning_class_args(LogEvaluations, "log")
@@ -213,6 +215,7 @@ def train(arguments: Sequence[str]) -> int:
     cli.datamodule.prepare_run(cli.trainer)
     cli.model.prepare_run(cli.datamodule)
     cli.config_init["comm"].prepare_run(cli.trainer, cli.model)
+    cli.config_init["average"].prepare_run(cli.trainer, cli.model)
     cli.config_init["record"].prepare_run(cli.trainer)
     cli.config_init["log"].prepare_run(
         cli.trainer, cli.config_init["record"], cli.config_init["throughput"]

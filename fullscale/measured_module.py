@@ -2,6 +2,7 @@
 
 import math
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from fullscale.data.micro_batches import MicroBatch
 from fullscale.evaluation import Evaluation
 from fullscale.lean_module import LeanModule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
+from fullscale.sharding import forget_gathered_weights
 
 
 # What ends a run after the step at hand; the first of them counts where ranks got different ones.
@@ -32,6 +34,8 @@ class MeasuredModule(LeanModule):
         self._train_losses: list[float] = []  # means over the batches of steps,
         self._train_batches: list[int] = []  # which have so many examples
         self._validation_sums = torch.zeros(3, dtype=torch.float64)
+        # Called before an evaluation, with the weights to evaluate in place.
+        self.refresh_batch_norm: Callable[[Any], None] | None = None
 
     @property
     def layout(self) -> BatchLayout:
@@ -103,6 +107,9 @@ class MeasuredModule(LeanModule):
         """Start the sums anew: loss, correct, count; with the weights that are evaluated."""
         for optimizer in self._rule_optimizers():
             optimizer.show_evaluation_parameters()
+        forget_gathered_weights(self)
+        if self.refresh_batch_norm is not None:
+            self.refresh_batch_norm(self)
         self._validation_sums = torch.zeros(3, device=self.device, dtype=torch.float64)
 
     def _rule_optimizers(self) -> list[RuleOptimizer]:
@@ -125,6 +132,7 @@ class MeasuredModule(LeanModule):
         """Sum over ranks and keep the evaluation."""
         for optimizer in self._rule_optimizers():
             optimizer.show_trained_parameters()
+        forget_gathered_weights(self)
         loss, correct, count = self.sum_over_ranks(self._validation_sums).tolist()
         self.evaluation = Evaluation(
             steps=self.global_step,

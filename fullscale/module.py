@@ -147,6 +147,9 @@ class Classifier(GrowingModule, MeasuredModule):
         self.status: Status = "not_reached"
         self.stop_signal = 0
         self.gradient_hook: dict[str, str] = {}  # what one does to the sum over the global batch
+        self.averaging: dict[str, str] = {}  # what an average of weights is evaluated with
+        self.averages_workers = False  # processes train apart, and only their mean is evaluated,
+        self.workers_apart_after = 0  # after so many steps
         self._data: ImageData | None = None
         self._configured = False
         self._batch_norm: BatchNormSpan | None = None
@@ -175,6 +178,11 @@ class Classifier(GrowingModule, MeasuredModule):
             step: from 0.
         """
         return self.rate.at(step, plan=self.data.plan, schedule=self.schedule)
+
+    @property
+    def batch_norm(self) -> BatchNormSpan | None:
+        """What the network's batch-norm layers share; None without such layers."""
+        return self._batch_norm
 
     def prepare_run(self, data: ImageData) -> None:
         """Build the network for the data, in single precision and before any process starts.

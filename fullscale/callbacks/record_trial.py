@@ -240,6 +240,7 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
         "train_loss": "running mean since the evaluation before",
         **module.data.choices,
         **module.gradient_hook,
+        **module.averaging,
     }
     if module.batch_norm_span is not None:
         chosen["batch_norm_span"] = module.batch_norm_span

@@ -9,11 +9,12 @@ wait for ever otherwise).
 import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,6 +27,10 @@ from fullscale.data.order import stream_indices
 # Images (b, channels, height, width); labels (b,), or (b, classes) under mixup; weights (b,), 1 or,
 # for a filler, 0.
 MicroBatch = tuple[Tensor, Tensor, Tensor]
+
+
+# Third word of the seeds of groups' own orders: 1 is the augmentation's, 2 and 3 are mixup's.
+_WORKER_STREAM = 4
 
 
 class _MicroBatches(Dataset[MicroBatch], ABC):
@@ -52,6 +57,20 @@ class _Part(NamedTuple):
     layout: BatchLayout
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerOrders:
+    """From a step on, groups of ranks read the whole set, each in an order of its own.
+
+    Attributes:
+        first_step: of the groups' own streams.
+        group_size: ranks that share a stream, consecutive ones; it divides the world size, and
+            that the batch.
+    """
+
+    first_step: int
+    group_size: int
+
+
 class TrainMicroBatches(_MicroBatches):
     """All training forwards of one rank, over the whole run."""
 
@@ -66,6 +85,7 @@ class TrainMicroBatches(_MicroBatches):
         first_step: int = 0,
         phases: BatchPhases | None = None,
         mixup_alpha: float = 0.0,
+        worker_orders: WorkerOrders | None = None,
     ) -> None:
         """Describe the sequence.
 
@@ -78,7 +98,9 @@ class TrainMicroBatches(_MicroBatches):
             first_step: optimizer steps that an earlier part of the run has done.
             phases: of the batch; it does not grow when not given.
             mixup_alpha: of the blend with a second example; 0 for none.
+            worker_orders: of groups of ranks that train apart; all read one stream when not given.
         """
+        self._worker_orders = worker_orders
         self._source = source
         self._rank = rank
         self._seed = seed
@@ -109,19 +131,34 @@ class TrainMicroBatches(_MicroBatches):
         weight = 1.0 if places else 0.0
         first = part.first_example + step * layout.global_batch_size
         positions = range(first + places.start, first + places.stop) or range(first, first + 1)
+        indices = self._indices(positions, layout)
         if self._mixup_alpha:
             images, labels = mixed_batch(
-                self._source, positions, seed=self._seed, alpha=self._mixup_alpha
+                self._source, indices, positions, seed=self._seed, alpha=self._mixup_alpha
             )
         else:
-            indices = stream_indices(
-                seed=self._seed,
-                num_examples=self._source.num_train_examples,
-                start=positions.start,
-                stop=positions.stop,
-            )
             images, labels = self._source.train_batch(indices, positions)
         return images, labels, torch.full((len(labels),), weight)
+
+    def _indices(self, positions: range, layout: BatchLayout) -> NDArray[np.int64]:
+        """Return the examples at positions of the run's stream, or of this rank's own one."""
+        batch_size, orders = layout.global_batch_size, self._worker_orders
+        start, words = positions.start, ()
+        if orders is not None and start >= orders.first_step * batch_size:
+            # The group's stream has its share of each step since.
+            group, share = self._rank // orders.group_size, orders.group_size
+            share = share * batch_size // layout.world_size
+            step, place = divmod(start, batch_size)
+            # A filler's place is the step's first, which may lie before the group's own.
+            start = (step - orders.first_step) * share + max(place - group * share, 0)
+            words = (_WORKER_STREAM, group + 1)
+        return stream_indices(
+            seed=self._seed,
+            num_examples=self._source.num_train_examples,
+            start=start,
+            stop=start + len(positions),
+            words=words,
+        )
 
 
 class ValidationMicroBatches(_MicroBatches):

@@ -69,13 +69,14 @@ def mixing_shares(*, seed: int, start: int, stop: int, alpha: float) -> NDArray[
 
 
 def mixed_batch(
-    source: ImageSource, positions: range, *, seed: int, alpha: float
+    source: ImageSource, indices: NDArray[np.int64], positions: range, *, seed: int, alpha: float
 ) -> tuple[Tensor, Tensor]:
     """Return training examples, blended.
 
     Args:
         source: the data set.
-        positions: in the run's stream.
+        indices: of the first examples, shape (B,).
+        positions: of each in the run's stream.
         seed: of the run's data.
         alpha: a, positive.
 
@@ -83,18 +84,16 @@ def mixed_batch(
         Images, float32, shape (B, channels, height, width); shares of the classes, float32, shape
         (B, classes).
     """
-    pairs = []
-    for words, offset in ((), 0), ((_PARTNER_STREAM,), _PARTNER_POSITIONS):
-        indices = stream_indices(
-            seed=seed,
-            num_examples=source.num_train_examples,
-            start=positions.start,
-            stop=positions.stop,
-            words=words,
-        )
-        shown = range(positions.start + offset, positions.stop + offset)
-        pairs.append(source.train_batch(indices, shown))
-    (images, labels), (partners, other_labels) = pairs
+    images, labels = source.train_batch(indices, positions)
+    others = stream_indices(
+        seed=seed,
+        num_examples=source.num_train_examples,
+        start=positions.start,
+        stop=positions.stop,
+        words=(_PARTNER_STREAM,),
+    )
+    shown = range(positions.start + _PARTNER_POSITIONS, positions.stop + _PARTNER_POSITIONS)
+    partners, other_labels = source.train_batch(others, shown)
     shares = torch.from_numpy(
         mixing_shares(seed=seed, start=positions.start, stop=positions.stop, alpha=alpha)
     ).to(torch.float32)

@@ -1,5 +1,6 @@
 """The LightningDataModule: the whole run as one stream, cut exactly over processes and forwards."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,12 @@ from fullscale.batch_growth import BatchGrowth, parse_table
 from fullscale.batch_layout import BatchLayout
 from fullscale.data.image_source import ImageSource, SourceOptions, open_image_source
 from fullscale.data.memory_sets import MEMORY_SETS
-from fullscale.data.micro_batches import MicroBatch, TrainMicroBatches, ValidationMicroBatches
+from fullscale.data.micro_batches import (
+    MicroBatch,
+    TrainMicroBatches,
+    ValidationMicroBatches,
+    WorkerOrders,
+)
 from fullscale.data.mixup import check_mixup
 from fullscale.run_plan import RunPlan, plan_run
 from fullscale.strategies import processes_per_share
@@ -126,6 +132,7 @@ class ImageData(LightningDataModule):
         self.train_duration = train_duration
         self.copies = 1
         self.first_step = 0  # later where a run is resumed
+        self.worker_orders: WorkerOrders | None = None  # of processes that train apart
         self._source: ImageSource | None = None
         self._plan: RunPlan | None = None
 
@@ -286,6 +293,7 @@ class ImageData(LightningDataModule):
                 self.source,
                 layout=self.plan.layout,
                 phases=self.plan.phases,
+                worker_orders=self.worker_orders,
                 mixup_alpha=self._mixup_alpha,
                 rank=self.rank,
                 first_step=self.first_step,
@@ -293,6 +301,22 @@ class ImageData(LightningDataModule):
                 seed=self.seed,
             )
         )
+
+    def first_steps_dataloader(self, num_steps: int) -> Iterable[MicroBatch]:
+        """Return this rank's forwards over the first steps of the stream, apart from the run's.
+
+        Args:
+            num_steps: of the first batch.
+        """
+        batches = TrainMicroBatches(
+            self.source,
+            layout=self.plan.layout,
+            mixup_alpha=self._mixup_alpha,
+            rank=self.rank,
+            num_steps=num_steps,
+            seed=self.seed,
+        )
+        return self._loader(batches)
 
     def val_dataloader(self) -> Dataset[MicroBatch] | DataLoader[MicroBatch]:
         """Return this rank's forwards over its share of the validation set."""

@@ -92,6 +92,12 @@ def test_a_class_that_is_ruled_out_has_no_entropy():
     assert got.item() == 0.0
 
 
+def mixed(source, positions, *, seed, alpha):
+    where = {"start": positions.start, "stop": positions.stop}
+    indices = stream_indices(seed=seed, num_examples=1024, **where)
+    return mixed_batch(source, indices, positions, seed=seed, alpha=alpha)
+
+
 def test_a_run_with_all_of_them_takes_the_steps_of_a_plain_loop(final_weights):
     got, trial = final_weights(
         *TWO_STEPS,
@@ -107,9 +113,7 @@ def test_a_run_with_all_of_them_takes_the_steps_of_a_plain_loop(final_weights):
     velocity = [torch.zeros_like(p) for p in network.parameters()]
     norms = []
     for step in range(2):
-        images, targets = mixed_batch(
-            source, range(1024 * step, 1024 * (step + 1)), seed=2, alpha=0.4
-        )
+        images, targets = mixed(source, range(1024 * step, 1024 * (step + 1)), seed=2, alpha=0.4)
         scores = network(images.double())
         logs = scores.log_softmax(dim=1)
         smoothed = 0.9 * targets.double() + 0.1 / 10
@@ -143,7 +147,7 @@ def test_mixing_shares_are_beta_and_a_function_of_seed_and_position(alpha):
 def test_a_mixed_example_is_the_blend_of_its_own_and_of_a_second_streams_example():
     source = ArraySource(digits_arrays())
     positions = range(1000, 1060)  # over an epoch's end, too
-    images, targets = mixed_batch(source, positions, seed=4, alpha=0.5)
+    images, targets = mixed(source, positions, seed=4, alpha=0.5)
     shares = mixing_shares(seed=4, start=1000, stop=1060, alpha=0.5)
     rows = stream_indices(seed=4, num_examples=1024, start=1000, stop=1060)
     order = [np.random.default_rng([4, epoch, 2]).permutation(1024) for epoch in (0, 1)]
