@@ -244,4 +244,3 @@ def parse_table(lines: Sequence[str]) -> tuple[tuple[Duration, int], ...]:
             raise InputError(f"--data.batch_phases {line!r} is not of the form '10 epochs: 1024'")
         found.append((Duration.parse(where, flag="--data.batch_phases"), int(size)))
     return tuple(found)
-

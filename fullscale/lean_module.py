@@ -57,6 +57,9 @@ class LeanModule(LightningModule):
         Args:
             batch: as it was loaded.
             device: the module's when not given.
+
+        Returns:
+            Images, labels, weights there.
         """
         device = device or self.device
         overlaps = device.type != "cpu"

@@ -1,4 +1,4 @@
-"""A run's learning rate at each step: peak, warm-up and schedule, and what the batch changes in them.
+"""A run's learning rate at each step: peak, warm-up, schedule, and what the batch changes in them.
 
 Where the batch grows, the schedule is read at the examples done, in steps of the first batch, and
 the rate may follow the batch (`fullscale.batch_growth`).
@@ -51,9 +51,7 @@ class LearningRate:
             InputError: naming the flag, the value and the rule.
         """
         if not 0 < self.given_peak < float("inf"):
-            raise InputError(
-                f"--model.learning_rate {self.given_peak} must be positive and finite"
-            )
+            raise InputError(f"--model.learning_rate {self.given_peak} must be positive and finite")
         if not 0 <= self.end <= self.given_peak:
             raise InputError(
                 f"--model.end_learning_rate {self.end} must be between 0 and the peak "

@@ -16,7 +16,6 @@ from fullscale.lean_module import LeanModule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from fullscale.sharding import forget_gathered_weights
 
-
 # What ends a run after the step at hand; the first of them counts where ranks got different ones.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 

@@ -42,9 +42,6 @@ class AverageWeights(Callback):
             every: time between two weights that join.
             batch_norm_over: training examples over which averaged weights get new batch-norm
                 statistics before each evaluation; "0 epochs" keeps those of the trained weights.
-
-        Raises:
-            InputError: where a length has another form.
         """
         self._start = None if start is None else Duration.parse(start, flag="--average.start")
         self._every = Duration.parse(every, flag="--average.every")
@@ -112,10 +109,11 @@ class AverageWeights(Callback):
             span,
             module.scores,
             _images_of_steps(
-                module, num_steps=self._over.to_steps(
+                module,
+                num_steps=self._over.to_steps(
                     batch_size=plan.layout.global_batch_size,
                     num_train_examples=plan.num_train_examples,
-                )
+                ),
             ),
         )
         span.enter_layout(module.layout)
@@ -137,6 +135,4 @@ def _images_of_steps(module: Classifier, *, num_steps: int) -> Iterator[Iterable
     forwards: Iterator[MicroBatch] = iter(module.data.first_steps_dataloader(num_steps))
     for _ in range(num_steps):
         part = itertools.islice(forwards, module.data.plan.layout.accumulate_grad_batches)
-        yield (
-            module.on_device(trainer.precision_plugin.convert_input(batch))[0] for batch in part
-        )
+        yield (module.on_device(trainer.precision_plugin.convert_input(batch))[0] for batch in part)

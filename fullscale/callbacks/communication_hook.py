@@ -148,9 +148,7 @@ class CommunicationHook(Callback):
         assert isinstance(pl_module, Classifier)
         if self._own is not None and not (trainer.should_stop or pl_module.status == "reached"):
             with torch.no_grad():
-                for parameter, own in zip(
-                    pl_module.network.parameters(), self._own, strict=True
-                ):
+                for parameter, own in zip(pl_module.network.parameters(), self._own, strict=True):
                     parameter.copy_(own)
         self._own = None
 

@@ -59,8 +59,10 @@ def _describe_growth(module: Classifier) -> list[str]:
         f" {module.rate_of_step(phase.first_step):g}"
         for phase in plan.phases.phases[1:]
     )
-    return [f"growth  {phases}; steps of the schedule are those of batch size"
-            f" {plan.layout.global_batch_size}"]
+    return [
+        f"growth  {phases}; steps of the schedule are those of batch size"
+        f" {plan.layout.global_batch_size}"
+    ]
 
 
 def _describe_schedule(module: Classifier) -> str:

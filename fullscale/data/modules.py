@@ -24,7 +24,6 @@ from fullscale.run_plan import RunPlan, plan_run
 from fullscale.strategies import processes_per_share
 from models_of_scaling.errors import InputError
 
-
 # Examples in one forward until it is known what a device holds: more than any step has.
 _EVERYTHING = 1 << 40
 

@@ -15,8 +15,8 @@ from fullscale.data.digits import digits_arrays
 from fullscale.data.image_source import ArraySource
 from fullscale.data.micro_batches import TrainMicroBatches
 from fullscale.data.order import stream_indices
-from fullscale.learning_rate import LearningRate
 from fullscale.durations import Duration
+from fullscale.learning_rate import LearningRate
 from fullscale.models import build_network
 from fullscale.run_plan import plan_run
 from models_of_scaling.errors import InputError
@@ -33,6 +33,7 @@ DECAY = (
     "--model.warmup=10 steps",
     "--model.target=validation_accuracy>=1",
 )
+DROPS = ("--data.grow_with_decay=true", "--model.schedule=step")
 GROWN = (*DECAY, "--data.grow_with_decay=true")
 
 
@@ -165,7 +166,7 @@ def test_a_sequence_that_begins_in_a_phase_is_the_rest_of_the_whole_one():
             source, num_steps=plan.num_train_steps, first_step=first_step, **common
         )
         offset = len(whole) - len(rest)
-        assert 0 < offset
+        assert offset > 0
         for forward in (0, 1, len(rest) - 1):
             assert torch.equal(rest[forward][0], whole[offset + forward][0])
 
@@ -186,9 +187,7 @@ def twin_weights(batch_size, *, epochs, boundaries, factors, peak, warmup_steps)
         rate = peak * factor * size / batch_size
         if place < warmup_steps * batch_size:
             rate = peak * (place // batch_size + 1) / warmup_steps
-        rows = stream_indices(
-            seed=0, num_examples=NUM_EXAMPLES, start=place, stop=place + size
-        )
+        rows = stream_indices(seed=0, num_examples=NUM_EXAMPLES, start=place, stop=place + size)
         optimizer.zero_grad()
         cross_entropy(network(images[rows]), labels[rows]).backward()
         optimizer.param_groups[0]["lr"] = rate
@@ -241,7 +240,9 @@ def test_a_grown_run_is_the_plain_loop_in_float64_and_says_what_it_did(fit, tmp_
 def test_an_epoch_between_evaluations_is_counted_in_each_phases_own_steps(fit):
     code, trial, _ = fit(*GROWN, "--data.evaluate_every=1 epochs")
     assert code == 0
-    first, second = (int(each.split(":")[0]) for each in trial.settings["batch_phases"].split(",")[1:3])
+    first, second = (
+        int(each.split(":")[0]) for each in trial.settings["batch_phases"].split(",")[1:3]
+    )
     every = [step for step in trial.curve_steps if step <= first]
     assert every == list(range(26, first + 1, 26))  # 1,024 / 40 rounded up
     every = [step for step in trial.curve_steps if first < step <= second]
@@ -294,7 +295,11 @@ def test_the_steps_of_a_table_keep_the_rate_or_scale_it():
 
 def test_steps_to_an_example_and_examples_of_steps_are_inverse():
     phases = BatchPhases.constant(10).then(30, examples=95).then(70, examples=221)
-    assert [(p.first_step, p.first_example) for p in phases.phases] == [(0, 0), (10, 100), (15, 250)]
+    assert [(p.first_step, p.first_example) for p in phases.phases] == [
+        (0, 0),
+        (10, 100),
+        (15, 250),
+    ]
     for steps in range(40):
         examples = phases.examples(steps)
         assert phases.steps_to(examples) == steps
@@ -306,12 +311,20 @@ def test_steps_to_an_example_and_examples_of_steps_are_inverse():
     [
         (("--data.grow_with_decay=true",), "needs a schedule that drops in steps"),
         (
-            ("--data.grow_with_decay=true", "--model.schedule=step", "--data.batch_phases=['1 epochs: 9']"),
+            (
+                "--data.grow_with_decay=true",
+                "--model.schedule=step",
+                "--data.batch_phases=['1 epochs: 9']",
+            ),
             "exclude each other",
         ),
         (("--data.max_global_batch_size=512",), "is for a batch that grows"),
         (
-            ("--data.grow_with_decay=true", "--model.schedule=step", "--data.max_global_batch_size=2048"),
+            (
+                "--data.grow_with_decay=true",
+                "--model.schedule=step",
+                "--data.max_global_batch_size=2048",
+            ),
             "--data.max_global_batch_size 2048 must be between the first batch 256 and the 1024",
         ),
         (("--data.batch_phases=['1 epochs 512']",), "is not of the form '10 epochs: 1024'"),
@@ -328,7 +341,7 @@ def test_steps_to_an_example_and_examples_of_steps_are_inverse():
             "must fall and stay above 0",
         ),
         (
-            ("--data.grow_with_decay=true", "--model.schedule=step", "--model.warmup=10 epochs"),
+            (*DROPS, "--model.warmup=10 epochs"),
             "must be over where the schedule drops first",
         ),
         (

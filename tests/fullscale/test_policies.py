@@ -65,9 +65,7 @@ def test_the_loss_of_each_example_is_the_papers(smoothing, penalty):
     loss = ClassifierLoss(label_smoothing=smoothing, confidence_penalty=penalty)
     numbers = {"smoothing": smoothing, "penalty": penalty}
     got = loss.per_example(torch.from_numpy(scores), torch.from_numpy(labels))
-    np.testing.assert_allclose(
-        got, loss_by_numpy(scores, np.eye(5)[labels], **numbers), rtol=1e-12
-    )
+    np.testing.assert_allclose(got, loss_by_numpy(scores, np.eye(5)[labels], **numbers), rtol=1e-12)
     mixed = RNG.dirichlet(np.ones(5), size=7)
     got = loss.per_example(torch.from_numpy(scores), torch.from_numpy(mixed))
     np.testing.assert_allclose(got, loss_by_numpy(scores, mixed, **numbers), rtol=1e-12)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 # 32 examples a step, then 128: with a span of 32 one statistic, shared by both processes, then
 # four, two for each; with at most 16 to a device, all shared.
 GROWN = (
-    *("--data.global_batch_size=32", "--model.name=resnet8", "--model.batch_norm_span=32"),
+    *("--data.global_batch_size=32", "--model.name=resnet8_width4", "--model.batch_norm_span=32"),
     *("--model.schedule=piecewise", "--data.grow_with_decay=true"),
     "--model.schedule_numbers={boundaries: [0.5], factors: [1.0, 0.25]}",
     *("--model.train_duration=12 steps", "--data.evaluate_every=1 epochs"),
@@ -36,7 +36,7 @@ CLIPPED = (
     *("--model.train_duration=4 steps", "--data.evaluate_every=4 steps"),
 )
 AVERAGED = (
-    *("--data.global_batch_size=64", "--model.name=resnet8", "--model.batch_norm_span=32"),
+    *("--data.global_batch_size=64", "--model.name=resnet8_width4", "--model.batch_norm_span=32"),
     *("--model.train_duration=8 steps", "--data.evaluate_every=4 steps"),
     *("--average.start=3 steps", "--average.every=2 steps", "--average.batch_norm_over=3 steps"),
     *("--model.learning_rate=0.05", "--model.schedule=constant"),
@@ -49,7 +49,7 @@ LOCAL = (
 )
 SWAP = (
     *(*APART, "--data.global_batch_size=64", "--model.train_duration=9 steps"),
-    *("--model.name=resnet8", "--data.evaluate_every=3 steps", "--comm.hook=swap"),
+    *("--model.name=resnet8_width4", "--data.evaluate_every=3 steps", "--comm.hook=swap"),
     *("--comm.start_steps=4", "--average.batch_norm_over=3 steps"),
 )
 ALONE = {"grown": GROWN, "clipped": CLIPPED, "averaged": AVERAGED}
@@ -130,9 +130,7 @@ def largest_difference(a, b):
 
 
 @pytest.mark.parametrize("name", ["grown_ddp", "grown_shared"])
-def test_a_grown_batch_makes_the_same_updates_and_averages_on_two_processes(
-    runs, name, only_trial
-):
+def test_a_grown_batch_makes_the_same_updates_and_averages_on_two_processes(runs, name, only_trial):
     one, two = load(runs, "grown"), load(runs, name)
     # float64: sums in another order, over nine steps and a change of phase.
     assert largest_difference(one, two) < 1e-11
@@ -193,7 +191,7 @@ def average_into(networks):
             parameter.data.copy_(mean)
 
 
-def train_apart(name, *, steps, exact_steps, batch_of, period=None):
+def train_apart(name, *, steps, exact_steps, batch_of, period=None, watch=None):
     """Two workers in one process: mean gradients first, then their own; averages by `period`."""
     workers = [new_network(name) for _ in range(2)]
     optimizers = [momentum(worker) for worker in workers]
@@ -211,6 +209,8 @@ def train_apart(name, *, steps, exact_steps, batch_of, period=None):
             optimizer.step()
         if period and step >= exact_steps and (step + 1) % period == 0:
             average_into(workers)
+        if watch is not None:
+            watch(step + 1, copy.deepcopy(workers))
     return workers
 
 
@@ -221,9 +221,7 @@ def test_post_local_sgd_is_lins_algorithm_with_local_momentum(runs, name, steps,
     def batch_of(step, rank):
         return examples((), 64 * step + 32 * rank, 64 * step + 32 * rank + 32)
 
-    workers = train_apart(
-        "mlp", steps=steps, exact_steps=exact_steps, batch_of=batch_of, period=2
-    )
+    workers = train_apart("mlp", steps=steps, exact_steps=exact_steps, batch_of=batch_of, period=2)
     assert largest_difference(workers[0].state_dict(), load(runs, name)) < 1e-12
 
 
@@ -234,9 +232,8 @@ def swap_batch(step, rank):
     return examples((4, rank + 1), 32 * (step - 4), 32 * (step - 4) + 32)
 
 
-def swapped(steps):
+def swapped(workers):
     """The mean of the workers, its statistics taken by torch."""
-    workers = train_apart("resnet8", steps=steps, exact_steps=4, batch_of=swap_batch)
     average_into(workers)
     # Three steps of two forwards of 32 examples.
     update_bn([examples((), first, first + 32)[0] for first in range(0, 192, 32)], workers[0])
@@ -248,13 +245,20 @@ def without_counts(state):
 
 
 def test_swap_is_guptas_three_phases_with_statistics_of_torchs_update_bn(runs, only_trial):
-    want = swapped(9)
+    means = {}
+
+    def watch(steps, workers):
+        if steps in {6, 9}:
+            means[steps] = swapped(workers)
+
+    train_apart("resnet8_width4", steps=9, exact_steps=4, batch_of=swap_batch, watch=watch)
+    want = means[9]
     got = without_counts(load(runs, "swap"))
     assert largest_difference(without_counts(want.state_dict()), got) < 1e-11
     trial = only_trial(runs / "swap")
     assert trial.curve_steps == [3, 6, 9]
     # In between the mean is evaluated, and the workers go on from their own weights.
-    losses = [validation_loss(swapped(steps)) for steps in (6, 9)]
+    losses = [validation_loss(means[steps]) for steps in (6, 9)]
     np.testing.assert_allclose(trial.curve_validation_loss[1:], losses, rtol=1e-10)
     assert trial.settings["comm_hook"] == "swap"
 
@@ -267,7 +271,7 @@ def test_swap_stopped_in_its_second_phase_goes_on_with_each_workers_own_weights(
 
 def test_stochastic_weight_averaging_is_evaluated_as_torchs_averaged_model(runs, only_trial):
     """Spans of 32 are ghost batches: plain batch norm over halves of each step."""
-    network = new_network("resnet8", seed=0)
+    network = new_network("resnet8_width4", seed=0)
     optimizer = momentum(network)
     mean = None
     for step in range(8):
