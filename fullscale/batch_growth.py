@@ -127,6 +127,7 @@ class BatchGrowth:
         boundaries: of the schedule, shares of the run.
         factors: of its pieces, one more.
         table: places and batch sizes by the user, increasing.
+        by_noise: grow while the run goes on, by what is measured.
         largest: bound of the batch; None for the training set's size.
     """
 
@@ -134,6 +135,7 @@ class BatchGrowth:
     boundaries: tuple[float, ...] = ()
     factors: tuple[float, ...] = ()
     table: tuple[tuple[Duration, int], ...] = ()
+    by_noise: bool = False
     largest: int | None = None
 
     def __post_init__(self) -> None:
@@ -142,12 +144,15 @@ class BatchGrowth:
         Raises:
             InputError: naming the flag, the value and the rule.
         """
-        if self.with_decay and self.table:
-            raise InputError("--data.grow_with_decay and --data.batch_phases exclude each other")
-        if self.largest is not None and not (self.with_decay or self.table):
+        if self.with_decay + bool(self.table) + self.by_noise > 1:
+            raise InputError(
+                "--data.grow_with_decay, --data.batch_phases and --data.grow_by_noise exclude each "
+                "other"
+            )
+        if self.largest is not None and not self.grows:
             raise InputError(
                 f"--data.max_global_batch_size {self.largest} is for a batch that grows: give "
-                "--data.grow_with_decay or --data.batch_phases"
+                "--data.grow_with_decay, --data.batch_phases or --data.grow_by_noise"
             )
         if not self.with_decay:
             return
@@ -164,13 +169,16 @@ class BatchGrowth:
 
     @property
     def grows(self) -> bool:
-        """Whether there is more than one phase to come."""
-        return self.with_decay or bool(self.table)
+        """Whether there is more than one phase, or may be."""
+        return self.with_decay or bool(self.table) or self.by_noise
 
-    @property
-    def rate_power(self) -> float | None:
-        """The power of B_j / B_0 in the rate that the policy itself asks for; None for none."""
-        return 1.0 if self.with_decay else None
+    def bound(self, num_train_examples: int) -> int:
+        """Return the largest batch that a step may have.
+
+        Args:
+            num_train_examples: size of the training set.
+        """
+        return num_train_examples if self.largest is None else self.largest
 
     def phases(
         self, *, batch_size: int, num_constant_steps: int, num_train_examples: int
@@ -186,7 +194,7 @@ class BatchGrowth:
             InputError: where a batch of the table does not grow, is larger than its bound, or its
                 place does not come later than the one before.
         """
-        bound = num_train_examples if self.largest is None else self.largest
+        bound = self.bound(num_train_examples)
         if not self.grows:
             return BatchPhases.constant(batch_size)
         if not batch_size <= bound <= num_train_examples:

@@ -16,6 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from fullscale.callbacks.average_weights import AverageWeights
 from fullscale.callbacks.communication_hook import CommunicationHook
+from fullscale.callbacks.grow_by_noise import GrowByNoise
 from fullscale.callbacks.join_within import JoinError, JoinWithin
 from fullscale.callbacks.lean_steps import SkipEmptyHooks
 from fullscale.callbacks.log_evaluations import LogEvaluations
@@ -59,6 +60,7 @@ class _FitCLI(LightningCLI):
         parser.add_lightning_class_args(Throughput, "throughput")
         parser.add_lightning_class_args(MLPerfLog, "mlperf_log")
         parser.add_lightning_class_args(LogEvaluations, "log")
+        parser.add_lightning_class_args(GrowByNoise, "grow_by_noise")
         # After those that judge, record or complete a step: it saves what they leave.
         parser.add_lightning_class_args(SaveCheckpoint, "checkpoint")
         parser.add_argument(
@@ -216,6 +218,7 @@ def train(arguments: Sequence[str]) -> int:
     cli.model.prepare_run(cli.datamodule)
     cli.config_init["comm"].prepare_run(cli.trainer, cli.model)
     cli.config_init["average"].prepare_run(cli.trainer, cli.model)
+    cli.config_init["grow_by_noise"].prepare_run(cli.trainer, cli.model)
     cli.config_init["record"].prepare_run(cli.trainer)
     cli.config_init["log"].prepare_run(
         cli.trainer, cli.config_init["record"], cli.config_init["throughput"]

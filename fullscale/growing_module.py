@@ -5,6 +5,7 @@ steps are alike. Where the batch grows, its counters start anew at each phase an
 called at the ends of steps. A run of a constant batch is left to Lightning alone.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -57,6 +58,11 @@ class GrowingModule(LeanModule):
         if at_boundary and self.data.plan.phases.at(steps).first_step == steps:
             # Lightning counts the forward that has just ended after this hook.
             self._enter_phase(completed=-1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the phases, which may have been decided while the run went on."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["phases"] = [dataclasses.astuple(p) for p in self.data.plan.phases.phases]
 
     def _enter_phase(self, *, completed: int) -> None:
         batch_size = self.data.plan.phases.at(self.global_step).batch_size

@@ -27,6 +27,8 @@ class RunPlan:
         num_constant_steps: the length in steps of the first batch; the schedule's.
         lengths_batch_size: by which lengths become steps: under regime adaptation the batch size
             that they were chosen for.
+        max_steps: ends the run earlier.
+        max_examples: likewise.
     """
 
     layout: BatchLayout
@@ -39,6 +41,22 @@ class RunPlan:
     phases: BatchPhases
     num_constant_steps: int
     lengths_batch_size: int
+    max_steps: int | None = None
+    max_examples: int | None = None
+
+    def with_phases(self, phases: BatchPhases) -> "RunPlan":
+        """Return the plan of the same examples in other steps.
+
+        Args:
+            phases: of the batch, from the run's start.
+        """
+        steps = phases.steps_to(self.num_constant_steps * self.layout.global_batch_size)
+        limits = [steps]
+        if self.max_steps is not None:
+            limits.append(self.max_steps)
+        if self.max_examples is not None:
+            limits.append(phases.steps_to(self.max_examples))
+        return replace(self, phases=phases, num_train_steps=steps, stop_steps=min(limits))
 
     @property
     def epochs(self) -> float:
@@ -166,22 +184,20 @@ def plan_run(  # noqa: PLR0913 - what a plan follows from
     phases = BatchPhases(tuple(each for each in phases.phases if each.first_step < steps))
     for phase in phases.phases:
         _layout_of(layout, phase.batch_size)  # refuses what can't be cut
-    limits = [steps]
-    if max_steps is not None:
-        limits.append(max_steps)
-    if max_epochs is not None:
-        limits.append(phases.steps_to(max_epochs * num_train_examples))
-    if min(limits) < 1:
-        raise InputError(f"--trainer.max_steps or max_epochs leaves {min(limits)} steps, not 1")
-    return RunPlan(
+    plan = RunPlan(
         layout=layout,
         num_train_examples=num_train_examples,
         num_train_steps=steps,
-        stop_steps=min(limits),
+        stop_steps=steps,
         evaluate_every_steps=every,
         evaluate_every=rhythm,
         growth=growth,
         phases=phases,
         num_constant_steps=constant,
         lengths_batch_size=adapted_from or first,
-    )
+        max_steps=max_steps,
+        max_examples=None if max_epochs is None else max_epochs * num_train_examples,
+    ).with_phases(phases)
+    if plan.stop_steps < 1:
+        raise InputError(f"--trainer.max_steps or max_epochs leaves {plan.stop_steps} steps, not 1")
+    return plan

@@ -7,6 +7,7 @@ each evaluation.
 
 import itertools
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -132,7 +133,8 @@ class AverageWeights(Callback):
 def _images_of_steps(module: Classifier, *, num_steps: int) -> Iterator[Iterable[Tensor]]:
     """Yield the images of the first steps of the run's stream, a step at a time."""
     trainer = module.trainer
-    forwards: Iterator[MicroBatch] = iter(module.data.first_steps_dataloader(num_steps))
+    loader: Any = module.data.first_steps_dataloader(num_steps)
+    forwards: Iterator[MicroBatch] = iter(loader)
     for _ in range(num_steps):
         part = itertools.islice(forwards, module.data.plan.layout.accumulate_grad_batches)
         yield (module.on_device(trainer.precision_plugin.convert_input(batch))[0] for batch in part)

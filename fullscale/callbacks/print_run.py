@@ -54,6 +54,10 @@ def _describe_growth(module: Classifier) -> list[str]:
     plan = module.data.plan
     if not plan.grows:
         return []
+    scale = plan.layout.global_batch_size
+    if plan.growth.by_noise:
+        words = module.data.noise_growth.get("grow_by_noise", "by measured noise")
+        return [f"growth  {words}; steps of the schedule are those of batch size {scale}"]
     phases = ", ".join(
         f"{phase.batch_size} from step {phase.first_step} at rate"
         f" {module.rate_of_step(phase.first_step):g}"

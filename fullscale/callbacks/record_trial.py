@@ -251,7 +251,7 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
         chosen["batch_norm_moving_averages"] = False
     if module.settings.zero_init_last_batch_norm:
         chosen["zero_init_last_batch_norm"] = True
-    if module.data.plan.growth.table:
+    if module.data.plan.grows and not module.data.plan.growth.with_decay:
         chosen["growth_scaling"] = module.rate.growth_scaling
     if trainer.gradient_clip_val:
         chosen["gradient_clip"] = f"{trainer.gradient_clip_val:g}"

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fullscale.batch_growth import BatchPhase, BatchPhases
 from fullscale.callbacks.run_state import (
     collect_state,
     identity,
@@ -171,11 +172,20 @@ class SaveCheckpoint(Callback):
             RunEndedError: where the run had ended by itself.
         """
         assert isinstance(pl_module, Classifier)
-        here = None if self._found is None else (self._found.header, str(self._found.path))
+        here = None
+        if self._found is not None:
+            phases = self._found.state["module"].get("phases")
+            here = self._found.header, str(self._found.path), phases
         told = trainer.strategy.broadcast(here)
         if told is None:
             return
-        self._header, path = told
+        self._header, path, phases = told
+        if pl_module.data.plan.growth.by_noise:
+            decided = (
+                BatchPhase(first_step=step, first_example=example, batch_size=size)
+                for step, example, size in phases
+            )
+            pl_module.data.use_phases(BatchPhases(tuple(decided)))
         if self._header.status == "reached" or (
             self._header.steps >= pl_module.data.plan.stop_steps
         ):

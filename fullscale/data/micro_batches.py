@@ -71,6 +71,14 @@ class WorkerOrders:
     group_size: int
 
 
+class ForwardKey(NamedTuple):
+    """A forward by itself, whatever comes before or after."""
+
+    first_example: int
+    batch_size: int
+    number: int
+
+
 class TrainMicroBatches(_MicroBatches):
     """All training forwards of one rank, over the whole run."""
 
@@ -102,6 +110,7 @@ class TrainMicroBatches(_MicroBatches):
         """
         self._worker_orders = worker_orders
         self._source = source
+        self._layout = layout
         self._rank = rank
         self._seed = seed
         self._mixup_alpha = mixup_alpha
@@ -122,14 +131,18 @@ class TrainMicroBatches(_MicroBatches):
         """Return the number of forwards."""
         return self._num_forwards
 
-    def __getitem__(self, forward: int) -> MicroBatch:
+    def __getitem__(self, forward: int | ForwardKey) -> MicroBatch:
         """Return the batch of one forward."""
-        part = self._parts[bisect.bisect_right(self._starts, forward) - 1]
-        layout = part.layout
-        step, number = divmod(forward - part.first_forward, layout.accumulate_grad_batches)
+        if isinstance(forward, ForwardKey):
+            layout = replace(self._layout, global_batch_size=forward.batch_size)
+            first, number = forward.first_example, forward.number
+        else:
+            part = self._parts[bisect.bisect_right(self._starts, forward) - 1]
+            layout = part.layout
+            step, number = divmod(forward - part.first_forward, layout.accumulate_grad_batches)
+            first = part.first_example + step * layout.global_batch_size
         places = layout.micro_batch(rank=self._rank, forward=number)
         weight = 1.0 if places else 0.0
-        first = part.first_example + step * layout.global_batch_size
         positions = range(first + places.start, first + places.stop) or range(first, first + 1)
         indices = self._indices(positions, layout)
         if self._mixup_alpha:
@@ -143,7 +156,8 @@ class TrainMicroBatches(_MicroBatches):
     def _indices(self, positions: range, layout: BatchLayout) -> NDArray[np.int64]:
         """Return the examples at positions of the run's stream, or of this rank's own one."""
         batch_size, orders = layout.global_batch_size, self._worker_orders
-        start, words = positions.start, ()
+        start = positions.start
+        words: tuple[int, ...] = ()
         if orders is not None and start >= orders.first_step * batch_size:
             # The group's stream has its share of each step since.
             group, share = self._rank // orders.group_size, orders.group_size

@@ -64,8 +64,7 @@ def mixing_shares(*, seed: int, start: int, stop: int, alpha: float) -> NDArray[
     numbers = np.random.Philox(key=key, counter=start // 4).random_raw(stop - start + skipped)
     # The usual 53 bits, half a step above the grid: never 0 or 1.
     uniform = ((numbers[skipped:] >> np.uint64(11)) + 0.5) * 2.0**-53
-    shares: NDArray[np.float64] = betaincinv(alpha, alpha, uniform)
-    return shares
+    return np.asarray(betaincinv(alpha, alpha, uniform), dtype=np.float64)
 
 
 def mixed_batch(
