@@ -19,6 +19,7 @@ COLUMNS = (
     "examples",
     "epochs",
     "learning_rate",
+    "batch_size",
     "train_loss",
     "validation_loss",
     "validation_accuracy",
@@ -26,7 +27,6 @@ COLUMNS = (
     "images_per_s",
     "images_per_s_per_device",
     "step_time_s",
-    "batch_size",
 )
 
 
@@ -54,6 +54,7 @@ def evaluation_row(
         "examples": examples,
         "epochs": examples / plan.num_train_examples,
         "learning_rate": module.rate_of_step(last_step),
+        "batch_size": plan.phases.at(last_step).batch_size,
         "train_loss": point.train_loss,
         "validation_loss": point.validation_loss,
         "validation_accuracy": point.validation_accuracy,
@@ -61,7 +62,6 @@ def evaluation_row(
         "images_per_s": speed.images_per_s,
         "images_per_s_per_device": speed.images_per_s_per_device,
         "step_time_s": speed.step_time_s,
-        "batch_size": plan.phases.at(last_step).batch_size,
     }
 
 

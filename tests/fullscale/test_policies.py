@@ -19,6 +19,8 @@ from fullscale.gradient_clipping import clip_by_global_norm, global_norm
 from fullscale.loss import ClassifierLoss
 from fullscale.models import build_network
 from fullscale.network_setup import NetworkSettings, last_batch_norms
+from fullscale.optimizers.registry import get_update_rule
+from fullscale.optimizers.update_rule import TensorTraits
 from models_of_scaling.errors import InputError
 
 RNG = np.random.default_rng(3)
@@ -289,3 +291,27 @@ def test_a_policy_that_can_not_be_is_refused_in_one_line(fit, flags, words):
 def test_a_loss_says_what_is_wrong():
     with pytest.raises(InputError, match="label_smoothing 1"):
         ClassifierLoss(label_smoothing=1)
+
+
+def test_stochastic_weight_averaging_runs_mapped_over_members_with_their_own_starts():
+    rule = get_update_rule("swa:momentum")
+    rates, starts = torch.tensor([0.1, 0.2, 0.3]).double(), torch.tensor([1.0, 2.0, 9.0]).double()
+    weights, gradients = torch.from_numpy(RNG.standard_normal((2, 3, 4)))
+    periods = torch.tensor([1.0, 2.0, 1.0]).double()
+
+    def member(weight, gradient, rate, start, period):
+        numbers = rule.numbers(
+            learning_rate=rate, average_start_steps=start, average_period_steps=period
+        )
+        state = rule.init_state(weight)
+        for _ in range(5):
+            weight, state = rule.update(weight, gradient, state, numbers, TensorTraits())
+        return rule.evaluation_parameter(weight, state)
+
+    numbers = (rates, starts, periods)
+    mapped = torch.vmap(member)(weights, gradients, *numbers)
+    alone = torch.stack([
+        member(*(each[k] for each in (weights, gradients, *numbers))) for k in range(3)
+    ])
+    torch.testing.assert_close(mapped, alone, rtol=1e-14, atol=0)
+    assert not torch.equal(alone[0], alone[1])
