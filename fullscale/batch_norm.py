@@ -97,20 +97,29 @@ class BatchNormSpan:
             rank: of this process among those with examples of their own.
             copies: processes that see the same examples (tensor parallelism), consecutive ranks.
         """
-        self._layout = layout
         self._rank = rank
         self._copies = copies
         self.parts: tuple[tuple[int, ...], ...] = ()
-        self.team: Group = None
         self.layers: list[SpanBatchNorm2d] = []
-        size = layout.ranks_per_group
-        if size > 1:
+        self._teams: dict[int, Group] = {1: None}  # by their size
+        self.enter_layout(layout)
+
+    def enter_layout(self, layout: BatchLayout) -> None:
+        """Go over to another batch, whose teams may have another size: all ranks must call.
+
+        Args:
+            layout: how each step is cut from now on.
+        """
+        self._layout = layout
+        size, copies = layout.ranks_per_group, self._copies
+        if size not in self._teams:
             teams = [
                 [rank * copies + copy for rank in range(first, first + size)]
                 for first in range(0, layout.world_size, size)
                 for copy in range(copies)
             ]
-            self.team, _ = distributed.new_subgroups_by_enumeration(teams)  # type: ignore[no-untyped-call]
+            self._teams[size], _ = distributed.new_subgroups_by_enumeration(teams)  # type: ignore[no-untyped-call]
+        self.team = self._teams[size]
 
     @property
     def place_in_team(self) -> int:
@@ -130,15 +139,19 @@ class BatchNormSpan:
         return examples / self._layout.global_batch_size
 
     @torch.no_grad()
-    def finish_step(self) -> None:
-        """Update the moving averages by the step's statistics: one collective."""
+    def finish_step(self, *, momentum: float | None = None) -> None:
+        """Update the moving averages by the step's statistics: one collective.
+
+        Args:
+            momentum: share of this step in them; each layer's own when not given.
+        """
         pending = torch.cat([layer.pending.flatten() for layer in self.layers])
         if self._layout.world_size > 1:
             distributed.all_reduce(pending)
             pending /= self._copies
         sizes = [layer.pending.numel() for layer in self.layers]
         for layer, values in zip(self.layers, torch.split(pending, sizes), strict=True):
-            layer.update(values.view_as(layer.pending))
+            layer.update(values.view_as(layer.pending), momentum=momentum)
 
 
 class SpanBatchNorm2d(nn.Module):
@@ -205,14 +218,20 @@ class SpanBatchNorm2d(nn.Module):
         self.pending.add_(statistics, alpha=self._span.share_of_step(len(images)))
         return out
 
-    def update(self, statistics: Tensor) -> None:
+    def averages(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the buffers that a run keeps: mean, variance, updates."""
+        return self.running_mean, self.running_var, self.num_batches_tracked
+
+    def update(self, statistics: Tensor, *, momentum: float | None = None) -> None:
         """Move the averages and forget the step.
 
         Args:
             statistics: mean and variance, averaged over the step; shape (2, channels).
+            momentum: share of these in the averages; the layer's own when not given.
         """
+        share = self.momentum if momentum is None else momentum
         for average, value in zip((self.running_mean, self.running_var), statistics, strict=True):
-            average.lerp_(value, self.momentum)
+            average.lerp_(value, share)
         self.num_batches_tracked += 1
         self.pending.zero_()
 

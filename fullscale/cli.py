@@ -14,7 +14,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from fullscale.callbacks.average_weights import AverageWeights
 from fullscale.callbacks.communication_hook import CommunicationHook
+from fullscale.callbacks.grow_by_noise import GrowByNoise
 from fullscale.callbacks.join_within import JoinError, JoinWithin
 from fullscale.callbacks.lean_steps import SkipEmptyHooks
 from fullscale.callbacks.log_evaluations import LogEvaluations
@@ -32,6 +34,7 @@ from fullscale.dry_run import describe_needs
 from fullscale.launch.cluster_environment import check_devices, read_request
 from fullscale.launch.requeue import RequeueError, requeue_job, wants_requeue
 from fullscale.module import Classifier
+from fullscale.schedule_registry import schedule_pieces
 from fullscale.strategies import planned_cut, refuse_what_needs_a_gpu
 from fullscale.trainer_flags import refuse_conflicting_flags
 from models_of_scaling.errors import InputError
@@ -53,9 +56,11 @@ class _FitCLI(LightningCLI):
         parser.add_lightning_class_args(StopAtTarget, "stop")
         parser.add_lightning_class_args(RecordTrial, "record")
         parser.add_lightning_class_args(CommunicationHook, "comm")
+        parser.add_lightning_class_args(AverageWeights, "average")
         parser.add_lightning_class_args(Throughput, "throughput")
         parser.add_lightning_class_args(MLPerfLog, "mlperf_log")
         parser.add_lightning_class_args(LogEvaluations, "log")
+        parser.add_lightning_class_args(GrowByNoise, "grow_by_noise")
         # After those that judge, record or complete a step: it saves what they leave.
         parser.add_lightning_class_args(SaveCheckpoint, "checkpoint")
         parser.add_argument(
@@ -72,6 +77,12 @@ class _FitCLI(LightningCLI):
         parser.link_arguments("data.seed", "model.seed")
         parser.link_arguments("model.train_duration", "data.train_duration")
         parser.link_arguments("model.batch_norm_span", "data.batch_norm_span")
+        parser.link_arguments("model.adapt_regime_from", "data.adapt_regime_from")
+        parser.link_arguments(
+            ("model.schedule", "model.schedule_numbers"),
+            "data.schedule_pieces",
+            compute_fn=schedule_pieces,
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse; Lightning's own version warns where `main` is called with arguments."""
@@ -206,11 +217,13 @@ def train(arguments: Sequence[str]) -> int:
     cli.datamodule.prepare_run(cli.trainer)
     cli.model.prepare_run(cli.datamodule)
     cli.config_init["comm"].prepare_run(cli.trainer, cli.model)
+    cli.config_init["average"].prepare_run(cli.trainer, cli.model)
+    cli.config_init["grow_by_noise"].prepare_run(cli.trainer, cli.model)
     cli.config_init["record"].prepare_run(cli.trainer)
     cli.config_init["log"].prepare_run(
         cli.trainer, cli.config_init["record"], cli.config_init["throughput"]
     )
-    cli.config_init["mlperf_log"].prepare_run(cli.trainer)
+    cli.config_init["mlperf_log"].prepare_run(cli.trainer, cli.model)
     cli.config_init["checkpoint"].prepare_run(cli.trainer, cli.model)
     try:
         cli.join_within.wait_for_master(cli.trainer)

@@ -9,18 +9,24 @@ Without a hook the sum over all examples is exact and each weighs 1/B. A hook gi
 - post_local_sgd: exact at first; then gradients are averaged within groups of processes, weights
   over all every so many steps (Lin et al. 2018, arXiv:1808.07217). Then an example moves its own
   group's weights by the learning rate over the group's share of B, and "the step" of the whole
-  batch no longer exists between two averages.
+  batch no longer exists between two averages. Momentum stays with each process (the source's local
+  momentum).
+- swap: exact at first (phase 1); then each group of processes trains a copy of its own on its own
+  order of the whole set (phase 2); evaluated, and kept at the end, is the mean of the copies with
+  fresh batch-norm statistics (phase 3). Gupta, Serrano & DeCoste 2020, arXiv:2001.02312, algorithm
+  1. A group's batch is its share of B; the schedule serves both phases.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import distributed
+import torch
+from torch import distributed, nn
 
 from models_of_scaling.errors import InputError
 
-Hook = Literal["none", "fp16", "bf16", "powersgd", "post_local_sgd"]
+Hook = Literal["none", "fp16", "bf16", "powersgd", "post_local_sgd", "swap"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +35,10 @@ class HookSettings:
 
     Attributes:
         hook: one of `Hook`.
-        start_steps: steps with exact sums before powersgd or post_local_sgd begins.
+        start_steps: steps with exact sums before powersgd, post_local_sgd or swap begins.
         rank: of powersgd's approximation.
         averaging_period_steps: steps between two averages of post_local_sgd's weights.
-        group_size: processes whose gradients post_local_sgd still averages at each step.
+        group_size: processes whose gradients post_local_sgd and swap still average at each step.
     """
 
     hook: Hook = "none"
@@ -51,24 +57,54 @@ class HookSettings:
             if getattr(self, name) < lowest:
                 raise InputError(f"--comm.{name} {getattr(self, name)} must be at least {lowest}")
         # torch's PowerSGD needs two steps of DDP's own before it.
-        if self.start_steps < 2:
-            raise InputError(f"--comm.start_steps {self.start_steps} must be at least 2")
+        lowest = 0 if self.trains_apart else 2
+        if self.start_steps < lowest:
+            raise InputError(f"--comm.start_steps {self.start_steps} must be at least {lowest}")
+
+    @property
+    def trains_apart(self) -> bool:
+        """Whether processes come to hold different weights."""
+        return self.hook in {"post_local_sgd", "swap"}
 
     def choices(self) -> dict[str, str]:
         """Return the hook and the numbers that it uses, for a trial's settings."""
         used = {
             "powersgd": ("start_steps", "rank"),
             "post_local_sgd": ("start_steps", "averaging_period_steps", "group_size"),
+            "swap": ("start_steps", "group_size"),
         }
         numbers = {f"comm_{name}": str(getattr(self, name)) for name in used.get(self.hook, ())}
         return {"comm_hook": self.hook, **numbers}
 
 
-def make_hook(settings: HookSettings) -> tuple[Any, Callable[..., Any]] | None:
+@torch.no_grad()
+def average_over_processes(network: nn.Module) -> None:
+    """Give every process the mean of all processes' weights; all must call.
+
+    torch's `average_parameters` does the same and leaves each weight a view of one buffer, in
+    another memory order than `channels_last`.
+
+    Args:
+        network: whole on each process.
+    """
+    parameters = list(network.parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    flat /= distributed.get_world_size()
+    distributed.all_reduce(flat)
+    for parameter, mean in zip(
+        parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True
+    ):
+        parameter.copy_(mean.view(parameter.shape))
+
+
+def make_hook(
+    settings: HookSettings, *, steps_done: int = 0
+) -> tuple[Any, Callable[..., Any]] | None:
     """Return what DDP's `register_comm_hook` takes; all ranks must call, after they joined.
 
     Args:
         settings: which one.
+        steps_done: by an earlier part of the run.
 
     Returns:
         State and hook; None without one.
@@ -90,13 +126,14 @@ def make_hook(settings: HookSettings) -> tuple[Any, Callable[..., Any]] | None:
             start_powerSGD_iter=settings.start_steps,
         )
         return state, powerSGD_hook.powerSGD_hook
-    if settings.hook == "post_local_sgd":
+    if settings.trains_apart:
         ours, _ = distributed.new_subgroups(  # type: ignore[no-untyped-call]
             group_size=settings.group_size
         )
         local = post_localSGD_hook.PostLocalSGDState(  # type: ignore[no-untyped-call]
             process_group=None, subgroup=ours, start_localSGD_iter=settings.start_steps
         )
+        local.iter = steps_done
         return local, post_localSGD_hook.post_localSGD_hook
     return None
 

@@ -44,7 +44,7 @@ def describe_needs(  # noqa: PLR0913 - what a run is made of
     Returns:
         One statement a line.
     """
-    layout = plan.layout
+    layout = plan.largest_layout
     type_ = parameter_dtype(precision)
     traffic = step_traffic(
         parameter_bytes=sum(p.numel() for p in network.parameters()) * type_.itemsize,

@@ -48,11 +48,23 @@ class LeanModule(LightningModule):
     def _apply_batch_transfer_handler(
         self, batch: MicroBatch, device: torch.device | None = None, dataloader_idx: int = 0
     ) -> MicroBatch:
-        """Move a batch to the device, then let the data module normalise it there."""
+        """Move a batch to the device and complete it there; nothing else comes between."""
+        return self.on_device(batch, device)
+
+    def on_device(self, batch: MicroBatch, device: torch.device | None = None) -> MicroBatch:
+        """Move a batch to a device and let the data module normalise it there.
+
+        Args:
+            batch: as it was loaded.
+            device: the module's when not given.
+
+        Returns:
+            Images, labels, weights there.
+        """
         device = device or self.device
         overlaps = device.type != "cpu"
         images, labels, weights = (each.to(device, non_blocking=overlaps) for each in batch)
-        return self.data.on_after_batch_transfer((images, labels, weights), dataloader_idx)
+        return self.data.on_after_batch_transfer((images, labels, weights), 0)
 
     def optimizer_zero_grad(
         self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer

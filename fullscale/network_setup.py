@@ -21,12 +21,14 @@ class NetworkSettings:
         batch_norm_moving_averages: validate with averages over steps, else with the last step's.
         channels_last: memory order of images, and of weights where FSDP2 does not cut them.
         compile: by torch.compile.
+        zero_init_last_batch_norm: start the scale of each residual block's last batch norm at 0.
     """
 
     batch_norm_span: int | None = None
     batch_norm_moving_averages: bool = True
     channels_last: bool = False
     compile: bool = False
+    zero_init_last_batch_norm: bool = False
 
     def check(self, network: nn.Module, *, name: str) -> None:
         """Refuse a span where there is nothing to span.
@@ -36,12 +38,45 @@ class NetworkSettings:
             name: of the network.
 
         Raises:
-            InputError: where the network has no batch norm.
+            InputError: where the network has no batch norm, or no residual block.
         """
         if self.batch_norm_span is not None and not has_batch_norm(network):
             raise InputError(
                 f"--model.batch_norm_span {self.batch_norm_span}: {name} has no batch norm"
             )
+        if self.zero_init_last_batch_norm and not last_batch_norms(network):
+            raise InputError(
+                f"--model.zero_init_last_batch_norm: {name} has no residual block with batch norm"
+            )
+
+    def initialise(self, network: nn.Module) -> None:
+        """Change the start of the weights where that was asked for.
+
+        Args:
+            network: as built.
+        """
+        if self.zero_init_last_batch_norm:
+            for norm in last_batch_norms(network):
+                nn.init.zeros_(norm.weight)
+
+
+def last_batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """Return the last batch norm of each residual block, the one before its addition.
+
+    With its scale at 0 a block begins as the identity (Goyal et al. 2017, arXiv:1706.02677,
+    section 5.1). Batch norms are the layers bn1, bn2, ... of a block, as torchvision and we name
+    them; the stem's single one is none.
+
+    Args:
+        network: torch's layers still in it.
+    """
+    found = []
+    for block in network.modules():
+        norms = [getattr(block, f"bn{place}", None) for place in (1, 2, 3)]
+        present = [norm for norm in norms if isinstance(norm, nn.BatchNorm2d)]
+        if len(present) > 1:
+            found.append(present[-1])
+    return found
 
 
 def set_up_network(

@@ -72,3 +72,24 @@ def build_schedule(
         )
     except TypeError:
         raise InputError(f"schedule {name}: does not take {', '.join(numbers)}") from None
+
+
+def schedule_pieces(
+    name: str, numbers: Mapping[str, Any] | None
+) -> dict[str, tuple[float, ...]] | None:
+    """Return where a schedule drops, for a batch that grows there instead.
+
+    Args:
+        name: a key of `SCHEDULES`.
+        numbers: other fields of its class.
+
+    Returns:
+        boundaries and factors of a schedule in pieces; None for a smooth or a wrong one.
+    """
+    try:
+        schedule = build_schedule(name, warmup_steps=0, num_train_steps=1, numbers=numbers or {})
+    except InputError:
+        return None  # which the model refuses by its own flags
+    if not isinstance(schedule, Piecewise):
+        return None
+    return {"boundaries": schedule.boundaries, "factors": schedule.factors}

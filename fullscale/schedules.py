@@ -235,12 +235,15 @@ class Piecewise(Schedule):
         for factor in self.factors:
             _check_share("factors", factor)
 
+    @property
+    def first_steps(self) -> tuple[int, ...]:
+        """The step with which each piece begins."""
+        starts = (math.ceil(each * self.num_train_steps - 1e-9) for each in self.boundaries)
+        return (0, *starts)
+
     def course(self, left: float) -> float:
         """Return the factor of the piece at hand."""
         course_steps = self.num_train_steps - self.warmup_steps
         # Back to whole steps: the share has rounding errors, the step at a boundary has none.
         step = self.num_train_steps - round(left * course_steps)
-        passed = sum(
-            step >= math.ceil(each * self.num_train_steps - 1e-9) for each in self.boundaries
-        )
-        return self.factors[passed]
+        return self.factors[sum(step >= first for first in self.first_steps[1:])]

@@ -64,6 +64,22 @@ def shard_network(network: nn.Module, mesh: DeviceMesh) -> None:
         fully_shard(block, mesh=mesh[_DATA])
 
 
+def forget_gathered_weights(network: torch.nn.Module) -> None:
+    """Let FSDP2 gather weights anew that were changed from outside; nothing without a cut.
+
+    Outside of training it keeps the outermost weights gathered after a forward, and would go on
+    with those.
+
+    Args:
+        network: cut or not.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in network.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor's whole value on every rank, also where it is cut.
 

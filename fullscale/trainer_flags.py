@@ -1,5 +1,6 @@
 """Trainer flags that would change what a step or a run is; standard library only."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
 
 
 def refuse_conflicting_flags(trainer: Mapping[str, Any]) -> None:
-    """Refuse Trainer flags that contradict the project's own.
+    """Refuse Trainer flags that contradict the project's own, or that Lightning would take as off.
 
     Args:
         trainer: flag to value, as parsed.
@@ -35,3 +36,6 @@ def refuse_conflicting_flags(trainer: Mapping[str, Any]) -> None:
         # bool is an int: 1 == True, so compare the type of booleans too.
         if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
             raise InputError(f"--trainer.{flag} {value} is not supported: {rule}")
+    clip = trainer.get("gradient_clip_val")
+    if clip is not None and not 0 < clip < math.inf:
+        raise InputError(f"--trainer.gradient_clip_val {clip} must be positive and finite")

@@ -19,6 +19,8 @@ MAY_IMPORT_LIGHTNING = (
     "fit.py",
     "cli.py",
     "lean_module.py",
+    "growing_module.py",
+    "measured_module.py",
     "module.py",
     "callbacks/*.py",
     "data/modules.py",

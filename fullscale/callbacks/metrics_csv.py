@@ -19,6 +19,7 @@ COLUMNS = (
     "examples",
     "epochs",
     "learning_rate",
+    "batch_size",
     "train_loss",
     "validation_loss",
     "validation_accuracy",
@@ -41,18 +42,19 @@ def evaluation_row(
         throughput: knows the speed.
 
     Returns:
-        One number a column of `COLUMNS`; NaN where there is none yet. The learning rate is that of
-        the step that was done last.
+        One number a column of `COLUMNS`; NaN where there is none yet. Learning rate and batch size
+        are those of the step that was done last.
     """
     point, plan = module.evaluation, module.data.plan
     assert point is not None
-    examples = point.steps * plan.layout.global_batch_size
+    examples, last_step = plan.examples(point.steps), max(point.steps - 1, 0)
     speed = throughput.latest
     return {
         "steps": point.steps,
         "examples": examples,
         "epochs": examples / plan.num_train_examples,
-        "learning_rate": module.learning_rate * module.schedule.factor(max(point.steps - 1, 0)),
+        "learning_rate": module.rate_of_step(last_step),
+        "batch_size": plan.phases.at(last_step).batch_size,
         "train_loss": point.train_loss,
         "validation_loss": point.validation_loss,
         "validation_accuracy": point.validation_accuracy,

@@ -69,15 +69,18 @@ class MLPerfLog(Callback):
             # Nothing to do at any step: not even a call.
             vars(self)["on_train_batch_start"] = None
 
-    def prepare_run(self, trainer: Trainer) -> None:
+    def prepare_run(self, trainer: Trainer, module: Classifier) -> None:
         """Try the file, before hours are spent.
 
         Args:
             trainer: rank zero's one writes.
+            module: prepared.
 
         Raises:
-            InputError: where the file can't be written.
+            InputError: where the file can't be written, or has no words for the run.
         """
+        if self._file is not None and module.data.plan.grows:
+            raise InputError("--mlperf_log.file: its log has one batch size; here the batch grows")
         self._writes = (
             self._file is not None
             and trainer.is_global_zero

@@ -42,9 +42,30 @@ def describe_run(module: Classifier) -> list[str]:
         f" {schedule.warmup_steps} warm-up steps, then {_describe_schedule(module)}",
         f"length  {plan.num_train_steps} steps = {plan.epochs:g} epochs{stops}, or to"
         f" {module.target}; evaluated every {plan.evaluate_every_steps} steps",
+        *_describe_growth(module),
         f"seed    {module.data.seed} (data order); commit {code.commit[:12]}"
         + (", with changes" if code.dirty else ""),
         f"groups  {module.parameter_groups.describe(module.network)}",
+    ]
+
+
+def _describe_growth(module: Classifier) -> list[str]:
+    """Return the line on a batch that grows, where it does."""
+    plan = module.data.plan
+    if not plan.grows:
+        return []
+    scale = plan.layout.global_batch_size
+    if plan.growth.by_noise:
+        words = module.data.noise_growth.get("grow_by_noise", "by measured noise")
+        return [f"growth  {words}; steps of the schedule are those of batch size {scale}"]
+    phases = ", ".join(
+        f"{phase.batch_size} from step {phase.first_step} at rate"
+        f" {module.rate_of_step(phase.first_step):g}"
+        for phase in plan.phases.phases[1:]
+    )
+    return [
+        f"growth  {phases}; steps of the schedule are those of batch size"
+        f" {plan.layout.global_batch_size}"
     ]
 
 
@@ -98,7 +119,7 @@ class PrintRun(Callback):
             return
         plan = pl_module.data.plan
         speed = self._throughput.latest
-        epochs = point.steps * plan.layout.global_batch_size / plan.num_train_examples
+        epochs = plan.examples(point.steps) / plan.num_train_examples
         print(
             f"step {point.steps:6d}  epoch {epochs:7.2f}  train_loss {point.train_loss:.4f}"
             f"  validation_loss {point.validation_loss:.4f}"
@@ -121,7 +142,7 @@ class PrintRun(Callback):
     def _print_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         if trainer.is_global_zero:
-            examples = trainer.global_step * pl_module.data.plan.layout.global_batch_size
+            examples = pl_module.data.plan.examples(trainer.global_step)
             where = self._record.path or "not recorded"
             speed = self._throughput.total
             if speed.steps:

@@ -172,7 +172,7 @@ class RecordTrial(Callback):
         data, layout = module.data, module.data.plan.layout
         return Trial(
             study=self._study,
-            workload=self._workload or f"{data.dataset}_{module.name}",
+            workload=self._workload or _workload(module),
             dataset=data.dataset,
             num_train_examples=data.plan.num_train_examples,
             model=module.name,
@@ -185,7 +185,7 @@ class RecordTrial(Callback):
             target=str(module.target),
             status=module.status,
             steps=trainer.global_step,
-            examples=trainer.global_step * layout.global_batch_size,
+            examples=data.plan.examples(trainer.global_step),
             wall_time_s=self.wall_time_s(),
             curve_steps=[point.steps for point in self._curve],
             curve_train_loss=[point.train_loss for point in self._curve],
@@ -213,8 +213,14 @@ def hyper_parameters(module: Classifier) -> dict[str, float]:
         "num_train_steps": float(schedule.num_train_steps),
         "end_learning_rate": schedule.end * module.learning_rate,
         **schedule.shape_numbers,
-        "label_smoothing": module.label_smoothing,
+        **module.loss.numbers(),
     }
+
+
+def _workload(module: Classifier) -> str:
+    """Return the workload's name; a growing batch has no place among those of one batch size."""
+    name = f"{module.data.dataset}_{module.name}"
+    return f"{name}_growing_batch" if module.data.plan.grows else name
 
 
 def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
@@ -234,6 +240,7 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
         "train_loss": "running mean since the evaluation before",
         **module.data.choices,
         **module.gradient_hook,
+        **module.averaging,
     }
     if module.batch_norm_span is not None:
         chosen["batch_norm_span"] = module.batch_norm_span
@@ -242,6 +249,14 @@ def settings(trainer: Trainer, module: Classifier) -> dict[str, str]:
             chosen[name] = words
     if not module.batch_norm_moving_averages:
         chosen["batch_norm_moving_averages"] = False
+    if module.settings.zero_init_last_batch_norm:
+        chosen["zero_init_last_batch_norm"] = True
+    if module.data.plan.grows and not module.data.plan.growth.with_decay:
+        chosen["growth_scaling"] = module.rate.growth_scaling
+    if trainer.gradient_clip_val:
+        chosen["gradient_clip"] = f"{trainer.gradient_clip_val:g}"
+        if trainer.gradient_clip_algorithm is not None:
+            chosen["gradient_clip"] += f" by {trainer.gradient_clip_algorithm.value}"
     if trainer.limit_val_batches != 1.0:
         chosen["limit_val_batches"] = trainer.limit_val_batches
     return {name: str(value) for name, value in chosen.items()}

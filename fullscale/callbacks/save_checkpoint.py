@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fullscale.batch_growth import BatchPhase, BatchPhases
 from fullscale.callbacks.run_state import (
     collect_state,
     identity,
@@ -38,6 +39,7 @@ from fullscale.checkpoints.identity import first_difference
 from fullscale.checkpoints.random_state import draws_random_numbers
 from fullscale.durations import Duration
 from fullscale.module import Classifier
+from fullscale.run_plan import RunPlan
 from models_of_scaling.errors import InputError
 
 
@@ -81,6 +83,7 @@ class SaveCheckpoint(Callback):
         self._resume = resume
         self.requeue = requeue
         self._every_steps = 0
+        self._rhythm = Duration(amount=1, unit="epochs")
         self._identity: dict[str, Any] = {}
         self._found: Checkpoint | None = None
         self._header: Header | None = None
@@ -104,7 +107,8 @@ class SaveCheckpoint(Callback):
                 another run.
         """
         plan = module.data.plan
-        self._every_steps = Duration.parse(self._every, flag="--checkpoint.every").to_steps(
+        self._rhythm = Duration.parse(self._every, flag="--checkpoint.every")
+        self._every_steps = self._rhythm.to_steps(
             batch_size=plan.layout.global_batch_size, num_train_examples=plan.num_train_examples
         )
         if self._every_steps < 1:
@@ -168,11 +172,20 @@ class SaveCheckpoint(Callback):
             RunEndedError: where the run had ended by itself.
         """
         assert isinstance(pl_module, Classifier)
-        here = None if self._found is None else (self._found.header, str(self._found.path))
+        here = None
+        if self._found is not None:
+            phases = self._found.state["module"].get("phases")
+            here = self._found.header, str(self._found.path), phases
         told = trainer.strategy.broadcast(here)
         if told is None:
             return
-        self._header, path = told
+        self._header, path, phases = told
+        if pl_module.data.plan.growth.by_noise:
+            decided = (
+                BatchPhase(first_step=step, first_example=example, batch_size=size)
+                for step, example, size in phases
+            )
+            pl_module.data.use_phases(BatchPhases(tuple(decided)))
         if self._header.status == "reached" or (
             self._header.steps >= pl_module.data.plan.stop_steps
         ):
@@ -224,15 +237,20 @@ class SaveCheckpoint(Callback):
         if self._folder is None or not self._at_boundary or pl_module.status == "diverged":
             return
         plan, steps = pl_module.data.plan, trainer.global_step
-        evaluated = steps % plan.evaluate_every_steps == 0
+        evaluated = plan.evaluation_is_due(steps)
         if pl_module.status == "interrupted":
             # StopAtTarget has called this step's evaluation off.
             self._save(trainer, pl_module, evaluation_due=evaluated)
-        elif steps % self._every_steps == 0 and steps < plan.stop_steps:
+        elif self._is_due(plan, steps) and steps < plan.stop_steps:
             if evaluated:
                 self._after_evaluation = True
             else:
                 self._save(trainer, pl_module)
+
+    def _is_due(self, plan: RunPlan, steps: int) -> bool:
+        if plan.grows:
+            return plan.is_due(steps, self._rhythm)
+        return steps % self._every_steps == 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what was put off, so that a resumed run needs no evaluation again."""

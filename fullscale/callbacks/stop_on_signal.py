@@ -14,7 +14,8 @@ from types import FrameType
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from fullscale.module import STOP_SIGNALS, Classifier
+from fullscale.measured_module import STOP_SIGNALS
+from fullscale.module import Classifier
 
 
 class StopOnSignal(Callback):

@@ -4,20 +4,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from torch.utils.data import DataLoader, Dataset
 
+from fullscale.batch_growth import BatchGrowth, parse_table
 from fullscale.batch_layout import BatchLayout
-from fullscale.data.image_source import ImageSource, SourceOptions, open_image_source
+from fullscale.data.image_source import SourceOptions, open_image_source
+from fullscale.data.loaders import RunLoaders
 from fullscale.data.memory_sets import MEMORY_SETS
-from fullscale.data.micro_batches import MicroBatch, TrainMicroBatches, ValidationMicroBatches
-from fullscale.run_plan import RunPlan, plan_run
+from fullscale.data.micro_batches import MicroBatch
+from fullscale.data.mixup import check_mixup
+from fullscale.run_plan import plan_run
 from fullscale.strategies import processes_per_share
 from models_of_scaling.errors import InputError
 
+# Examples in one forward until it is known what a device holds: more than any step has.
+_EVERYTHING = 1 << 40
 
-class ImageData(LightningDataModule):
+
+class ImageData(RunLoaders, LightningDataModule):
     """An image data set; `global_batch_size` is the only batch that a user gives.
 
     Lightning sees one epoch: all forwards of the run. Which examples are in which optimizer step
@@ -43,6 +47,13 @@ class ImageData(LightningDataModule):
         images: Path | None = None,
         max_damaged_share: float = 0.0,
         scaled_decoding: bool = False,
+        mixup_alpha: float = 0.0,
+        grow_with_decay: bool = False,
+        batch_phases: list[str] | None = None,
+        grow_by_noise: bool = False,
+        max_global_batch_size: int | None = None,
+        schedule_pieces: dict[str, tuple[float, ...]] | None = None,
+        adapt_regime_from: int | None = None,
     ) -> None:
         """Describe the data; nothing is read yet.
 
@@ -69,6 +80,15 @@ class ImageData(LightningDataModule):
             max_damaged_share: of each split, that is named and skipped where it can't be decoded;
                 more is an error.
             scaled_decoding: decode a JPEG no larger than its crop needs: quicker, another picture.
+            mixup_alpha: blend each training example with a second one by a share from
+                Beta(alpha, alpha) (Zhang et al. 2017); 0 for none.
+            grow_with_decay: where the schedule divides the rate, multiply the batch instead (Smith
+                et al. 2017); for step, slow_start and piecewise.
+            batch_phases: larger batches and where they begin, for example ["30 epochs: 65536"].
+            grow_by_noise: enlarge the batch by the measured noise scale; see --grow_by_noise.share.
+            max_global_batch_size: that a batch may grow to; the training set when not given.
+            schedule_pieces: where the schedule drops; follows --model.schedule.
+            adapt_regime_from: follows --model.adapt_regime_from.
 
         Raises:
             InputError: where a number is negative.
@@ -83,7 +103,7 @@ class ImageData(LightningDataModule):
         self._root = root
         self._max_per_device_batch_size = max_per_device_batch_size
         self._batch_norm_span = batch_norm_span
-        self._num_workers = num_workers
+        self.num_workers = num_workers
         self._image_size = image_size
         self._source_options = SourceOptions(
             num_classes=num_classes,
@@ -93,24 +113,19 @@ class ImageData(LightningDataModule):
             max_damaged_share=max_damaged_share,
             scaled_decoding=scaled_decoding,
         )
+        check_mixup(mixup_alpha)
+        self.mixup_alpha = mixup_alpha
+        self._growth = BatchGrowth(
+            with_decay=grow_with_decay,
+            table=parse_table(batch_phases or ()),
+            by_noise=grow_by_noise,
+            largest=max_global_batch_size,
+            **(schedule_pieces or {}),
+        )
+        self._adapted_from = adapt_regime_from
         self.evaluate_every = evaluate_every
         self.train_duration = train_duration
         self.copies = 1
-        self.first_step = 0  # later where a run is resumed
-        self._source: ImageSource | None = None
-        self._plan: RunPlan | None = None
-
-    @property
-    def source(self) -> ImageSource:
-        """The data set, once opened by `prepare_run`."""
-        assert self._source is not None
-        return self._source
-
-    @property
-    def plan(self) -> RunPlan:
-        """The run's plan, once made by `prepare_run`."""
-        assert self._plan is not None
-        return self._plan
 
     @property
     def choices(self) -> dict[str, str]:
@@ -118,6 +133,14 @@ class ImageData(LightningDataModule):
         chosen = self._source_options.choices()
         if self.dataset not in {"digits", *MEMORY_SETS}:
             chosen["image_size"] = str(self._image_size)
+        if self.mixup_alpha:
+            chosen["mixup_alpha"] = f"{self.mixup_alpha:g}"
+        if self._adapted_from is not None:
+            chosen["adapt_regime_from"] = str(self._adapted_from)
+        chosen |= self.noise_growth
+        if self._growth.grows and not self._growth.by_noise:
+            # The steps at which batches begin follow from the run's settings.
+            chosen["batch_phases"] = self.plan.phases.describe()
         return chosen
 
     def prepare_run(self, trainer: Trainer) -> None:
@@ -195,6 +218,8 @@ class ImageData(LightningDataModule):
             evaluate_every=self.evaluate_every,
             max_steps=max_steps,
             max_epochs=max_epochs,
+            growth=self._growth,
+            adapted_from=self._adapted_from,
         )
 
     def _layout(self, world_size: int) -> BatchLayout:
@@ -203,7 +228,7 @@ class ImageData(LightningDataModule):
         return BatchLayout(
             global_batch_size=self._global_batch_size,
             world_size=world_size,
-            max_per_device_batch_size=self._global_batch_size if limit == "auto" else limit,
+            max_per_device_batch_size=_EVERYTHING if limit == "auto" else limit,
             batch_norm_span=self._batch_norm_span,
         )
 
@@ -241,46 +266,8 @@ class ImageData(LightningDataModule):
             images = normalization.apply(images, dtype=weights.dtype)
         return images, labels, weights
 
-    def train_dataloader(self) -> Dataset[MicroBatch] | DataLoader[MicroBatch]:
-        """Return this rank's forwards over the whole run."""
-        return self._loader(
-            TrainMicroBatches(
-                self.source,
-                layout=self.plan.layout,
-                rank=self.rank,
-                first_step=self.first_step,
-                num_steps=self.plan.stop_steps,
-                seed=self.seed,
-            )
-        )
-
-    def val_dataloader(self) -> Dataset[MicroBatch] | DataLoader[MicroBatch]:
-        """Return this rank's forwards over its share of the validation set."""
-        return self._loader(
-            ValidationMicroBatches(
-                self.source,
-                world_size=self.plan.layout.world_size,
-                rank=self.rank,
-                batch_size=self.plan.layout.max_per_device_batch_size,
-            )
-        )
-
     @property
     def rank(self) -> int:
         """Whose share of the examples this process has."""
         assert self.trainer is not None
         return self.trainer.global_rank // self.copies
-
-    def _loader(
-        self, batches: TrainMicroBatches | ValidationMicroBatches
-    ) -> Dataset[MicroBatch] | DataLoader[MicroBatch]:
-        if not self._num_workers:
-            return batches
-        return DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(len(batches)),
-            num_workers=self._num_workers,
-            persistent_workers=True,
-            pin_memory=torch.cuda.is_available(),
-        )

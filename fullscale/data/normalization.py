@@ -22,7 +22,7 @@ class Normalization:
         """Standardise a batch on the device where it is.
 
         Args:
-            images: uint8, shape (B, channels, height, width).
+            images: on the scale of uint8, shape (B, channels, height, width); left as they are.
             dtype: of the result. The arithmetic is done in float32 at least.
 
         Returns:
@@ -32,7 +32,7 @@ class Normalization:
         shape = (1, -1, 1, 1)
         mean = torch.tensor(self.mean, dtype=wide, device=images.device).view(shape)
         std = torch.tensor(self.std, dtype=wide, device=images.device).view(shape)
-        values = images.to(wide, memory_format=torch.contiguous_format).div_(255)
+        values = images.to(wide, memory_format=torch.contiguous_format, copy=True).div_(255)
         return values.sub_(mean).div_(std).to(dtype)
 
 

@@ -18,23 +18,28 @@ _CACHED_EPOCHS = 8
 
 
 @functools.lru_cache(maxsize=_CACHED_EPOCHS)
-def epoch_permutation(seed: int, epoch: int, num_examples: int) -> NDArray[np.int64]:
+def epoch_permutation(
+    seed: int, epoch: int, num_examples: int, words: tuple[int, ...] = ()
+) -> NDArray[np.int64]:
     """Return the order of one epoch.
 
     Args:
         seed: of the data order, not negative.
         epoch: from 0.
         num_examples: size of the training set.
+        words: of another stream beside the run's; none of them 0.
 
     Returns:
         Indices, shape (num_examples,), read-only.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(num_examples)
+    order = np.random.default_rng([seed, epoch, *words]).permutation(num_examples)
     order.setflags(write=False)
     return order
 
 
-def stream_indices(*, seed: int, num_examples: int, start: int, stop: int) -> NDArray[np.int64]:
+def stream_indices(
+    *, seed: int, num_examples: int, start: int, stop: int, words: tuple[int, ...] = ()
+) -> NDArray[np.int64]:
     """Return the examples at stream positions start ... stop - 1.
 
     Args:
@@ -42,6 +47,7 @@ def stream_indices(*, seed: int, num_examples: int, start: int, stop: int) -> ND
         num_examples: size of the training set.
         start: first position, not negative.
         stop: one past the last position.
+        words: of another stream beside the run's.
 
     Returns:
         Indices into the training set, shape (stop - start,).
@@ -54,6 +60,7 @@ def stream_indices(*, seed: int, num_examples: int, start: int, stop: int) -> ND
     while start < stop:
         epoch, first = divmod(start, num_examples)
         count = min(stop - start, num_examples - first)
-        pieces.append(epoch_permutation(seed, epoch, num_examples)[first : first + count])
+        order = epoch_permutation(seed, epoch, num_examples, words)
+        pieces.append(order[first : first + count])
         start += count
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)

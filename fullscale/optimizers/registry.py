@@ -21,6 +21,7 @@ from fullscale.optimizers.rmsprop import RMSPROP
 from fullscale.optimizers.sgd import SGD
 from fullscale.optimizers.shampoo import SHAMPOO
 from fullscale.optimizers.sm3 import SM3
+from fullscale.optimizers.stochastic_weight_average import stochastic_weight_average
 from fullscale.optimizers.update_rule import UpdateRule
 from fullscale.optimizers.weight_average import weight_average
 from fullscale.optimizers.yogi import YOGI
@@ -36,6 +37,7 @@ UPDATE_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in _RULES}
 WRAPPERS: dict[str, Callable[[UpdateRule], UpdateRule]] = {
     "lookahead": lookahead,
     "ema": weight_average,
+    "swa": stochastic_weight_average,
 }
 
 

@@ -7,7 +7,11 @@ from torch.func import vmap
 from torch.nn import Parameter
 
 from fullscale.optimizers.reference.table import TWINS
-from fullscale.optimizers.reference.wrappers import lookahead_reference, weight_average_reference
+from fullscale.optimizers.reference.wrappers import (
+    lookahead_reference,
+    stochastic_weight_average_reference,
+    weight_average_reference,
+)
 from fullscale.optimizers.registry import UPDATE_RULES, get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from fullscale.optimizers.update_rule import TensorTraits
@@ -181,6 +185,11 @@ def adam_step():
     [
         ("lookahead:adam", lookahead_reference, {"lookahead_steps": 2, "slow_step_size": 0.4}),
         ("ema:adam", weight_average_reference, {"average_decay": 0.7}),
+        (
+            "swa:adam",
+            stochastic_weight_average_reference,
+            {"average_start_steps": 2, "average_period_steps": 3},
+        ),
     ],
 )
 def test_a_wrapper_trains_and_shows_the_weights_of_its_twin(name, twin, numbers):
@@ -260,7 +269,7 @@ def test_a_rule_is_found_by_name_by_wrapper_and_by_class_path():
     ("name", "message"),
     [
         ("adamax", "optimizer 'adamax' is not one of sgd, momentum, nesterov, lars"),
-        ("swa:adam", "'swa' is not one of lookahead, ema"),
+        ("mean:adam", "'mean' is not one of lookahead, ema"),
         ("ema:ema:adam", "ema is there twice"),
         ("no_such_package.RULE", "can't be imported: No module named 'no_such_package'"),
         ("fullscale.optimizers.lamb.LOMB", "must be an UpdateRule, and is nothing"),

@@ -52,3 +52,29 @@ def weight_average_reference(
         (1 - average_decay) * average_decay ** (steps - t) for t in range(1, steps + 1)
     ]
     return path[-1], np.tensordot(shares, np.stack(path), axes=1)
+
+
+def stochastic_weight_average_reference(
+    weight: Array,
+    gradients: Sequence[Array],
+    *,
+    learning_rates: Sequence[float],
+    inner: InnerStep,
+    average_start_steps: int,
+    average_period_steps: int,
+) -> tuple[Array, Array]:
+    """Izmailov et al. 2018, arXiv:1803.05407, Algorithm 1: n_models = i / c counts the first too.
+
+    Returns:
+        The weights, and the mean w_SWA; before its start the weights.
+    """
+    w, rest = weight, list(zip(gradients, learning_rates, strict=True))
+    for gradient, learning_rate in rest[:average_start_steps]:
+        w = inner(w, gradient, learning_rate)
+    w_swa = w
+    for i, (gradient, learning_rate) in enumerate(rest[average_start_steps:], start=1):
+        w = inner(w, gradient, learning_rate)
+        if i % average_period_steps == 0:
+            n_models = i // average_period_steps
+            w_swa = (w_swa * n_models + w) / (n_models + 1)
+    return w, w_swa
