@@ -1,6 +1,6 @@
 """One more gradient, of a few examples of a batch, that leaves a Lightning module as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,7 +88,7 @@ def _arguments(module: Any, batch: Any, batch_idx: int) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _left_as_it_was(module: nn.Module) -> Iterator[None]:
+def _left_as_it_was(module: nn.Module) -> Generator[None, None, None]:
     """Put back buffers, metrics, random numbers and the log after what happens within."""
     metrics = [each for each in module.modules() if hasattr(each, "_defaults")]  # torchmetrics
     kept = [(each, dict(vars(each))) for each in metrics]

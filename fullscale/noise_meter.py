@@ -189,7 +189,7 @@ def _by_adam(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Precondition
 
     def precondition(i: int, gradient: Tensor) -> Tensor | None:
         parameter = parameters[i]
-        state = optimizer.state[parameter] if parameter in optimizer.state else {}
+        state = optimizer.state.get(parameter, {})
         return adam_direction(gradient, state=state, group=groups[parameter])
 
     return precondition

@@ -1,10 +1,10 @@
 """One optimizer step's sums of squared gradient norms, and what they say after all processes met.
 
-Lightning divides each loss by the accumulation n, a scaler multiplies it by a, DDP and FSDP2 average
-over W processes. So a microbatch whose loss is f times the mean loss of its b examples brings the
-gradient h = a (f / n) g, g the mean gradient of its examples, and has the weight w = f / (n W) in the
-step's gradient. Plain modules return the mean: f = 1. All sums below are linear over microbatches,
-so processes add theirs by one collective for many steps together.
+Lightning divides each loss by the accumulation n, a scaler multiplies it by a, DDP and FSDP2
+average over W processes. So a microbatch whose loss is f times the mean loss of its b examples
+brings the gradient h = a (f / n) g, g the mean gradient of its examples, and has the weight
+w = f / (n W) in the step's gradient. Plain modules return the mean: f = 1. All sums below are
+linear over microbatches, so processes add theirs by one collective for many steps together.
 
 Shapes: P parameter tensors, K steps.
 """
@@ -68,7 +68,7 @@ class StepNorms:
         share = microbatch.factor / microbatch.accumulation
         for row, values in zip(self._norms, (norms, preconditioned), strict=True):
             if values is not None:
-                row += (values / microbatch.scale).to(row.dtype).square() / share
+                row.add_((values / microbatch.scale).to(row.dtype).square() / share)
         b = microbatch.examples
         self._sums += [share, share / b, share**2 / b, 1, b]
 
@@ -80,10 +80,10 @@ class StepNorms:
             preconditioned: likewise.
             microbatch: the smaller one.
         """
-        self._norms.zero_()
         for row, values in zip(self._norms, (norms, preconditioned), strict=True):
             if values is not None:
-                row += (values / microbatch.scale / microbatch.factor).to(row.dtype).square()
+                mean = values / microbatch.scale / microbatch.factor
+                row.copy_(mean.to(row.dtype).square())
         self._sample = microbatch
 
     def finish_sample(self, whole: Microbatch) -> None:

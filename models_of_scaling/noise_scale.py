@@ -13,7 +13,7 @@ where |G|^2 is lost in noise: its upper end is then infinite. (A normal interval
 given where |G|^2 seems clear of 0, held it in 81 % instead of 90 % of streams there: being clear of
 0 is then an accident.)
 
-Shapes: T steps, G blocks.
+Shapes: N steps, J blocks.
 """
 
 import math
@@ -151,13 +151,13 @@ class Quotient:
     t_quantile: float
 
 
-def effective_blocks(weights_G: Floats) -> float:
+def effective_blocks(weights_J: Floats) -> float:
     """Return how many blocks of equal weight say as much: 1 / sum W^2 for weights of sum 1."""
-    return float(np.sum(weights_G) ** 2 / np.sum(weights_G**2))
+    return float(np.sum(weights_J) ** 2 / np.sum(weights_J**2))
 
 
 def quotient_of_means(
-    numerator_G: Floats, denominator_G: Floats, *, weights_G: Floats, level: float
+    numerator_J: Floats, denominator_J: Floats, *, weights_J: Floats, level: float
 ) -> Quotient:
     """Return a quotient of weighted means over blocks with an interval.
 
@@ -168,23 +168,23 @@ def quotient_of_means(
     1 / sum W^2 - 1 degrees of freedom.
 
     Args:
-        numerator_G: one mean a block.
-        denominator_G: likewise.
-        weights_G: positive; of any sum.
+        numerator_J: one mean a block.
+        denominator_J: likewise.
+        weights_J: positive; of any sum.
         level: of the interval, for example 0.9.
 
     Returns:
         The quotient.
     """
-    weights_G = weights_G / weights_G.sum()
-    squares = float(np.sum(weights_G**2))
+    weights_J = weights_J / weights_J.sum()
+    squares = float(np.sum(weights_J**2))
     quantile = float(stdtrit(1 / squares - 1, (1 + level) / 2))
-    x, y = float(weights_G @ numerator_G), float(weights_G @ denominator_G)
+    x, y = float(weights_J @ numerator_J), float(weights_J @ denominator_J)
     without_x, without_y = (
-        (mean - weights_G * values) / (1 - weights_G)
-        for mean, values in ((x, numerator_G), (y, denominator_G))
+        (mean - weights_J * values) / (1 - weights_J)
+        for mean, values in ((x, numerator_J), (y, denominator_J))
     )
-    changes = np.stack([without_x - x, without_y - y]) * (1 - weights_G)
+    changes = np.stack([without_x - x, without_y - y]) * (1 - weights_J)
     covariance = changes @ changes.T / (1 - squares)
     t_x, t_y = (
         mean / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, mean)
@@ -192,9 +192,9 @@ def quotient_of_means(
     )
     estimate = x / y if x > 0 and y > 0 else math.nan
     if min(t_x, t_y) > quantile and min(without_x.min(), without_y.min()) > 0:
-        change_G = np.log(without_x / without_y) - math.log(estimate)
-        growth_G = (squares - weights_G**2) / (1 - weights_G) ** 2 - squares
-        slope = float((1 - weights_G) @ change_G) / float((1 - weights_G) @ growth_G)
+        change_J = np.log(without_x / without_y) - math.log(estimate)
+        growth_J = (squares - weights_J**2) / (1 - weights_J) ** 2 - squares
+        slope = float((1 - weights_J) @ change_J) / float((1 - weights_J) @ growth_J)
         estimate *= math.exp(-squares * slope)
     low, high = _fieller(x, y, covariance, quantile)
     return Quotient(
@@ -211,9 +211,12 @@ def _fieller(x: float, y: float, covariance: Floats, quantile: float) -> tuple[f
     """Return the positive r with |x - r y| within its error, as an interval."""
     square = quantile**2
     a, b, c = (
-        y * y - square * covariance[1, 1],
-        x * y - square * covariance[0, 1],
-        x * x - square * covariance[0, 0],
+        u * v - square * float(both)
+        for u, v, both in (
+            (y, y, covariance[1, 1]),
+            (x, y, covariance[0, 1]),
+            (x, x, covariance[0, 0]),
+        )
     )
     inside = b * b - a * c
     if inside <= 0:
@@ -226,20 +229,20 @@ def _fieller(x: float, y: float, covariance: Floats, quantile: float) -> tuple[f
     return (max(roots[1], 0.0) if roots[0] <= 0 else 0.0), math.inf
 
 
-def tail_index(values_T: Floats) -> tuple[float, float]:
+def tail_index(values_N: Floats) -> tuple[float, float]:
     """Return Hill's tail index of positive values and its upper 95 % limit.
 
-    Source: Hill 1975, Annals of Statistics 3(5), with k = sqrt(T) rounded up; the limit is
+    Source: Hill 1975, Annals of Statistics 3(5), with k = sqrt(N) rounded up; the limit is
     index (1 + 1.645 / sqrt(k)). Below 2 the values have no finite variance.
 
     Args:
-        values_T: the largest are looked at; at least 2 of them positive.
+        values_N: the largest are looked at; at least 2 of them positive.
 
     Returns:
         The index, infinite where the largest are equal; its upper limit.
     """
-    k = math.ceil(math.sqrt(len(values_T)))
-    top = np.sort(values_T)[-k - 1 :]
+    k = math.ceil(math.sqrt(len(values_N)))
+    top = np.sort(values_N)[-k - 1 :]
     if top[0] <= 0:
         return math.inf, math.inf
     spacing = float(np.mean(np.log(top[1:] / top[0])))
@@ -247,24 +250,24 @@ def tail_index(values_T: Floats) -> tuple[float, float]:
     return index, index * (1 + 1.645 / math.sqrt(k))
 
 
-def heavy_tails(trace_T: Floats) -> Problem | None:
+def heavy_tails(trace_N: Floats) -> Problem | None:
     """Return what is wrong with the tails of single steps' estimates of tr(Sigma), if anything.
 
     Each is taken relative to the median of its neighbours: a trace that falls over the run is no
     heavy tail.
 
     Args:
-        trace_T: one a step, in order.
+        trace_N: one a step, in order.
     """
-    if len(trace_T) < _MIN_TAIL_STEPS:
+    if len(trace_N) < _MIN_TAIL_STEPS:
         return None
-    parts = np.array_split(np.abs(trace_T), len(trace_T) // (_MIN_TAIL_STEPS // 2))
+    parts = np.array_split(np.abs(trace_N), len(trace_N) // (_MIN_TAIL_STEPS // 2))
     medians = [float(np.median(part)) for part in parts]
     if min(medians) <= 0:
         return None
-    relative_T = np.concatenate([part / m for part, m in zip(parts, medians, strict=True)])
-    index, limit = tail_index(relative_T)
-    largest = float(relative_T.max() / relative_T.sum())
+    relative_N = np.concatenate([part / m for part, m in zip(parts, medians, strict=True)])
+    index, limit = tail_index(relative_N)
+    largest = float(relative_N.max() / relative_N.sum())
     if limit < _FINITE_VARIANCE:
         return Problem(
             code="heavy_tails",
@@ -274,17 +277,17 @@ def heavy_tails(trace_T: Floats) -> Problem | None:
     if largest > _LARGEST_SHARE:
         return Problem(
             code="heavy_tails",
-            words=f"heavy tails: one step of {len(trace_T)} carries {100 * largest:.0f} % of "
+            words=f"heavy tails: one step of {len(trace_N)} carries {100 * largest:.0f} % of "
             "tr(Sigma)",
         )
     return None
 
 
 def noise_scale_of_blocks(
-    trace_G: Floats,
-    sq_norm_G: Floats,
+    trace_J: Floats,
+    sq_norm_J: Floats,
     *,
-    weights_G: Floats,
+    weights_J: Floats,
     steps: int,
     level: float = 0.9,
     problems: Iterable[Problem] = (),
@@ -292,9 +295,9 @@ def noise_scale_of_blocks(
     """Return the noise scale of blocks of steps.
 
     Args:
-        trace_G: a block's mean estimate of tr(Sigma).
-        sq_norm_G: of |G|^2.
-        weights_G: equal for a block average, falling with age for an exponential one.
+        trace_J: a block's mean estimate of tr(Sigma).
+        sq_norm_J: of |G|^2.
+        weights_J: equal for a block average, falling with age for an exponential one.
         steps: behind all of them.
         level: of the interval.
         problems: that are known already.
@@ -303,25 +306,25 @@ def noise_scale_of_blocks(
         The estimate; its problems are those given and what its own numbers say.
     """
     found = list(problems)
-    blocks = effective_blocks(weights_G) if len(weights_G) else 0.0
-    if len(weights_G) < MIN_BLOCKS:
-        words = f"too few steps: {steps} in {len(weights_G)} blocks, {MIN_BLOCKS} are needed"
+    blocks = effective_blocks(weights_J) if len(weights_J) else 0.0
+    if len(weights_J) < MIN_BLOCKS:
+        words = f"too few steps: {steps} in {len(weights_J)} blocks, {MIN_BLOCKS} are needed"
         found.append(Problem(code="too_few_steps", words=words))
-        total = float(np.sum(weights_G)) or 1.0
-        trace, sq_norm = (float(weights_G @ v) / total for v in (trace_G, sq_norm_G))
+        total = float(np.sum(weights_J)) or 1.0
+        trace, sq_norm = (float(weights_J @ v) / total for v in (trace_J, sq_norm_J))
         ratio = trace / sq_norm if trace > 0 and sq_norm > 0 else math.nan
         return NoiseScale(
             estimate=ratio,
             low=0.0,
             high=math.inf,
             level=level,
-            trace=trace if len(weights_G) else math.nan,
-            sq_norm=sq_norm if len(weights_G) else math.nan,
+            trace=trace if len(weights_J) else math.nan,
+            sq_norm=sq_norm if len(weights_J) else math.nan,
             steps=steps,
             blocks=blocks,
             problems=tuple(found),
         )
-    quotient = quotient_of_means(trace_G, sq_norm_G, weights_G=weights_G, level=level)
+    quotient = quotient_of_means(trace_J, sq_norm_J, weights_J=weights_J, level=level)
     for code, what, t in (
         ("gradient_not_seen", "|G|^2", quotient.t_denominator),
         ("noise_not_seen", "tr(Sigma)", quotient.t_numerator),
@@ -329,14 +332,14 @@ def noise_scale_of_blocks(
         if t <= quotient.t_quantile:
             words = f"{what} can't be told from 0: {t:.1f} standard errors over {steps} steps"
             found.append(Problem(code=code, words=words))
-    share_G = weights_G / weights_G.sum()
+    share_J = weights_J / weights_J.sum()
     return NoiseScale(
         estimate=quotient.estimate,
         low=quotient.low,
         high=quotient.high,
         level=level,
-        trace=float(share_G @ trace_G),
-        sq_norm=float(share_G @ sq_norm_G),
+        trace=float(share_J @ trace_J),
+        sq_norm=float(share_J @ sq_norm_J),
         steps=steps,
         blocks=blocks,
         problems=tuple(found),

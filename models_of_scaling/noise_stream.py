@@ -4,7 +4,7 @@ Numerator and denominator are averaged apart and divided last (McCandlish et al.
 A.1: a quotient of two noisy numbers is biased, their means are not). Memory does not grow with the
 run: the last steps are kept as blocks, and a full block pushes the oldest one out.
 
-Shapes: L layers (the last entry of a stream may be the sum of all), G blocks, T steps.
+Shapes: L layers (the last entry of a stream may be the sum of all), J blocks.
 """
 
 from collections import deque
@@ -127,15 +127,15 @@ class NoiseStream:
         """
         count = len(self._blocks)
         means = np.array(self._blocks).reshape(count, 2, self.layers)[:, :, layer]
-        age_G = np.arange(count)[::-1] * self.window.block_steps
-        decay_G = 2.0 ** (-age_G / self.window.half_life)
+        age_J = np.arange(count)[::-1] * self.window.block_steps
+        decay_J = 2.0 ** (-age_J / self.window.half_life)
         found = list(problems)
         whole = layer in {-1, self.layers - 1}
         tails = heavy_tails(np.array(self._traces)) if whole else None
         return noise_scale_of_blocks(
             means[:, 0],
             means[:, 1],
-            weights_G=np.ones(count) if average == "blocks" else decay_G,
+            weights_J=np.ones(count) if average == "blocks" else decay_J,
             steps=count * self.window.block_steps,
             level=level,
             problems=[*found, tails] if tails else found,

@@ -34,7 +34,7 @@ _PROBE_SHARE = 8
 
 
 class GradientNoiseScale(Callback):
-    """tr(Sigma) / |G|^2 in examples, over the last steps, with an interval; as a whole and by layer.
+    """tr(Sigma) / |G|^2 in examples, over the last steps, with an interval; whole and by layer.
 
     `noise_scale()` is what other callbacks and your own code read; it costs no communication.
     """
