@@ -30,7 +30,10 @@ from models_of_scaling.noise_scale import NoiseScale, Problem
 from models_of_scaling.noise_stream import Average, NoiseStream, Window
 
 OfBatch = Callable[[Any], float]
-_PROBE_SHARE = 8
+_PROBE_SHARE = 8  # of the batch's examples one, and at least two where there is batch norm
+# A module that knows its microbatches better than the callback can guess has this method: batch ->
+# (examples, loss as a multiple of their mean loss).
+_OWN = "examples_and_loss_factor"
 
 
 class GradientNoiseScale(Callback):
@@ -163,6 +166,11 @@ class GradientNoiseScale(Callback):
             )
         if not pl_module.automatic_optimization:
             raise InputError("GradientNoiseScale needs automatic optimization")
+        if _is_alone(trainer) and hasattr(pl_module, _OWN):
+            raise InputError(
+                "GradientNoiseScale: each step has a single forward; give "
+                "--data.max_per_device_batch_size half the batch or less: the update stays the same"
+            )
         sharded = isinstance(strategy, ModelParallelStrategy)
         if sharded and self.preconditioner == "adam":
             raise InputError("preconditioner 'adam' needs whole second moments; FSDP2 cuts them")
@@ -204,7 +212,7 @@ class GradientNoiseScale(Callback):
             self._meter.begin()
 
     def _describe(self, trainer: Trainer, module: LightningModule, batch: Any) -> Microbatch:
-        own = getattr(module, "examples_and_loss_factor", None)
+        own = getattr(module, _OWN, None)
         if own is not None and self._examples_of is None and self._loss_factor_of is None:
             examples, factor = own(batch)
         else:
@@ -222,11 +230,6 @@ class GradientNoiseScale(Callback):
     def _probe(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Draw a gradient of fewer examples beside the step's only microbatch."""
         assert self._meter is not None
-        if getattr(module, "examples_and_loss_factor", None) is not None:
-            raise InputError(
-                "GradientNoiseScale: each step has a single forward; give "
-                "--data.max_per_device_batch_size half the batch or less: the update stays the same"
-            )
         whole = int((self._examples_of or count_examples)(batch))
         count = max(whole // _PROBE_SHARE, 2 if self._batch_norms else 1)
         if count >= whole:
