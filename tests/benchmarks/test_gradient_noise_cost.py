@@ -1,9 +1,11 @@
-"""What the gradient noise scale costs: steps that are measured beside steps that are not.
+"""What the gradient noise scale costs: processor time in the callback and its hooks, of a step's.
 
-One run of ResNet-18 on 64 x 64 pictures with 8 microbatches of 16, one thread; every second step is
-measured, so both kinds see the same machine. Processor time, medians.
+ResNet-18 on 64 x 64 pictures with 8 microbatches of 32, one thread. All that the callback adds to a
+step is timed where it happens, inside one run, so that a busy machine slows both sides; steps with
+and without it, side by side, differ by less than such a machine's steps differ among themselves.
 """
 
+import itertools
 import statistics
 import time
 
@@ -12,11 +14,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
+from fullscale import gradient_norms
 from fullscale.callbacks.gradient_noise import GradientNoiseScale
 
-MICROBATCHES, SIZE, STEPS, WARM_UP = 8, 16, 10, 2
-# Promised are 2 %; measured 0.9 to 1.3 %. The rest is room for what other processes do to a cache.
-AT_MOST = 1.03
+MICROBATCHES, SIZE, STEPS = 8, 32, 4
+# Measured 0.5 to 1.0 %, the larger figure while other processes used the memory.
+AT_MOST = 0.02
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,20 +44,40 @@ class Plain(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
-class Stamp(Callback):
+class Timed:
+    """Adds up the processor time of functions."""
+
     def __init__(self):
-        self.times = []
+        self.seconds = 0.0
+
+    def wrap(self, function):
+        def timed(*arguments):
+            start = time.process_time()
+            function(*arguments)
+            self.seconds += time.process_time() - start
+
+        return timed
+
+
+class Stamp(Callback):
+    def __init__(self, timed):
+        self.timed, self.steps, self.inside = timed, [time.process_time()], [0.0]
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if (batch_idx + 1) % MICROBATCHES == 0:
-            self.times.append(time.process_time())
+            self.steps.append(time.process_time())
+            self.inside.append(self.timed.seconds)
 
 
-def test_the_noise_scale_of_8_microbatches_costs_at_most_2_percent_of_a_step(capsys):
+def test_the_noise_scale_of_8_microbatches_costs_at_most_2_percent_of_a_step(capsys, monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    stamp = Stamp()
-    noise = GradientNoiseScale(every_n_steps=2, reduce_every_n_steps=1, window_steps=8, blocks=8)
+    timed = Timed()
+    monkeypatch.setattr(gradient_norms, "write_norm", timed.wrap(gradient_norms.write_norm))
+    noise = GradientNoiseScale(reduce_every_n_steps=1, window_steps=8, blocks=8)
+    for hook in ("on_train_batch_start", "on_after_backward", "on_before_optimizer_step"):
+        monkeypatch.setattr(noise, hook, timed.wrap(getattr(noise, hook)))
+    stamp = Stamp(timed)
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -70,13 +93,13 @@ def test_the_noise_scale_of_8_microbatches_costs_at_most_2_percent_of_a_step(cap
     batches = DataLoader(TensorDataset(pictures, torch.arange(count) % 10), batch_size=SIZE)
     trainer.fit(Plain(), batches)
     torch.set_num_threads(threads)
-    seconds = [b - a for a, b in zip(stamp.times, stamp.times[1:], strict=False)][WARM_UP - 1 :]
-    # seconds[0] is step 2: even steps are measured.
-    measured, plain = (statistics.median(seconds[first::2]) for first in (0, 1))
+    steps, inside = ([b - a for a, b in itertools.pairwise(x)] for x in (stamp.steps, stamp.inside))
+    shares = [a / b for a, b in zip(inside, steps, strict=True)][1:]
     with capsys.disabled():
         print(
-            f"\nstep of 8 microbatches: {plain:.3f} s, measured {measured:.3f} s, "
-            f"ratio {measured / plain:.4f}"
+            f"\nstep of 8 microbatches: {statistics.median(steps):.3f} s, of it the noise scale "
+            f"{100 * statistics.median(shares):.2f} %"
         )
-    assert noise.noise_scale().sq_norm is not None
-    assert measured / plain <= AT_MOST
+    assert len(shares) == STEPS - 1
+    assert min(inside) > 0
+    assert statistics.median(shares) <= AT_MOST
