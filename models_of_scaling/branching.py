@@ -7,7 +7,9 @@ is worse than at k = 1.
 Differs from the source: besides its answer, the largest batch size that loses no more than a stated
 share of the loss, there is one in the words of McCandlish et al. 2018 (arXiv:1812.06162, eq. 2.11),
 so that it can stand beside a noise scale and a critical batch size from steps to target. A branch's
-efficiency e is the share of its examples at which the run at B had the branch's loss. Where
+efficiency e is the share of its examples at which the run at B had the branch's loss, where both
+may choose their learning rate from a list: a larger batch at the old rate is less noisy, as a lower
+rate at the old batch is, and to lower the rate is no merit of the batch. Where
 examples cost E_min (1 + x / B_crit) at batch size x, e = (1 + B / B_crit) / (1 + x / B_crit): the
 critical batch size is the x with e(x) = (1 + B / x) / 2. Only this definition is taken from the
 law, not its shape: e is interpolated as it was measured.
@@ -40,7 +42,8 @@ class Branches:
         base_batch_size: B.
         branch_examples: that each branch processed.
         base_examples_N: processed by the base run since the checkpoint, from 0, increasing.
-        base_loss_RN: its loss there.
+        base_loss_RN: its loss there, by the factor of its learning rate since the checkpoint; 1 is
+            among them.
         batch_sizes: of the branches, increasing, all above B.
         loss_RM: at the end of each branch, by rule of the learning rate.
     """
@@ -49,7 +52,7 @@ class Branches:
     base_batch_size: int
     branch_examples: int
     base_examples_N: Floats
-    base_loss_RN: Floats
+    base_loss_RN: Mapping[float, Floats]
     batch_sizes: tuple[int, ...]
     loss_RM: Mapping[str, Floats]
 
@@ -60,7 +63,9 @@ class Branches:
             base_batch_size=self.base_batch_size,
             branch_examples=self.branch_examples,
             base_examples_N=self.base_examples_N,
-            base_loss_RN=np.delete(self.base_loss_RN, seed, axis=0),
+            base_loss_RN={
+                f: np.delete(loss, seed, axis=0) for f, loss in self.base_loss_RN.items()
+            },
             batch_sizes=self.batch_sizes,
             loss_RM={rule: np.delete(loss, seed, axis=0) for rule, loss in self.loss_RM.items()},
         )
@@ -68,7 +73,7 @@ class Branches:
     @property
     def num_seeds(self) -> int:
         """R."""
-        return len(self.base_loss_RN)
+        return len(self.base_loss_RN[1.0])
 
 
 def _log_mean(loss: Floats) -> Floats:
@@ -87,10 +92,11 @@ def efficiencies(branches: Branches, rule: str) -> Floats:
         rule: of the learning rate.
 
     Returns:
-        The share of the branch's examples at which the base run had its loss, means of log losses
-        over seeds; at most 2, where the base run was looked at no further.
+        The share of the branch's examples at which the base run, at its best factor, had its loss;
+        means of log losses over seeds; at most 2, where the base run was looked at no further.
     """
-    base_N = np.minimum.accumulate(_log_mean(branches.base_loss_RN))
+    base_N = np.min([_log_mean(loss) for loss in branches.base_loss_RN.values()], axis=0)
+    base_N = np.minimum.accumulate(base_N)
     loss_M = _log_mean(branches.loss_RM[rule])
     # Losses fall: reversed, they increase, as interpolation wants them.
     at = np.interp(loss_M, base_N[::-1], branches.base_examples_N[::-1])
@@ -139,7 +145,7 @@ def lossless_batch_size(branches: Branches, rule: str, *, tolerance: float) -> f
         As `critical_batch_size`.
     """
     base = np.interp(
-        branches.branch_examples, branches.base_examples_N, _log_mean(branches.base_loss_RN)
+        branches.branch_examples, branches.base_examples_N, _log_mean(branches.base_loss_RN[1.0])
     )
     lost_M = _log_mean(branches.loss_RM[rule]) - base
     room_M = math.log1p(tolerance) - np.minimum(lost_M, 1e3)

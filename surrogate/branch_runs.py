@@ -6,6 +6,7 @@ branch's examples are those that the base run would have taken next. Constant le
 Shapes: K members, R seeds, N evaluations, M batch sizes.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,12 +29,14 @@ from surrogate.tensor_trees import tree_map
 
 # How a learning rate follows a batch size that is k times larger.
 RULES = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
+# What the base run's own rate may be multiplied by since the checkpoint.
+BASE_FACTORS = (1.0, 0.5, 0.25, 0.125)
 # Evaluations of the base run over a branch's length; its loss is interpolated between them.
 _EVALUATIONS = 24
 # A branch of fewer steps says more about the steps' number than about their batch.
 MIN_BRANCH_STEPS = 8
 # Of the noise scale: groups of the jackknife, and microbatches in each.
-_GROUPS, _MICROBATCHES, _MICROBATCH = 16, 4, 16
+_GROUPS, _MICROBATCHES, _MICROBATCH = 16, 16, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +104,15 @@ def _branches(
 ) -> Branches:
     """Train the branches of one checkpoint, and the base run along and ahead of them."""
     seeds, count = plan.seeds, len(plan.seeds)
-    numbers = _numbers(task, plan, [1.0] * count)
+    everyone = seeds * len(BASE_FACTORS)
+    numbers = _numbers(task, plan, [factor for factor in BASE_FACTORS for _ in seeds])
     examples_N = _evaluated(task.batch_size, plan.branch_examples)
-    losses, base = [_losses(task, start, count)], start
-    for before, after in zip(examples_N, examples_N[1:], strict=False):
-        base = _advance(task, base, numbers, seeds, at + before, at + after)
-        losses.append(_losses(task, base, count))
+    base = tree_map(lambda t: torch.cat([t] * len(BASE_FACTORS)), start)
+    losses = [_losses(task, base, len(everyone))]
+    for before, after in itertools.pairwise(examples_N):
+        base = _advance(task, base, numbers, everyone, at + before, at + after)
+        losses.append(_losses(task, base, len(everyone)))
+    by_factor = np.split(np.stack(losses, axis=1), len(BASE_FACTORS))
     many = tree_map(lambda t: torch.cat([t] * len(plan.rules)), start)
     by_rule: dict[str, list[NDArray[np.float64]]] = {rule: [] for rule in plan.rules}
     for size, larger in tasks.items():
@@ -123,7 +129,7 @@ def _branches(
         base_batch_size=task.batch_size,
         branch_examples=plan.branch_examples,
         base_examples_N=np.array(examples_N, float),
-        base_loss_RN=np.stack(losses, axis=1),
+        base_loss_RN=dict(zip(BASE_FACTORS, by_factor, strict=True)),
         batch_sizes=tuple(tasks),
         loss_RM={rule: np.stack(rows, axis=1) for rule, rows in by_rule.items()},
     )
