@@ -13,9 +13,9 @@ from models_of_scaling.branching import (
     BranchAnswer,
     Branches,
     answer_with_interval,
-    best_efficiencies,
+    best_rules,
     critical_batch_size,
-    efficiencies,
+    efficiencies_by,
     lossless_batch_size,
 )
 from models_of_scaling.intervals import Interval
@@ -60,9 +60,9 @@ def checkpoint_row(
     """
     base = branches.base_batch_size
 
-    def ask(rule: str | None) -> BranchAnswer:
+    def ask(rules: Sequence[str]) -> BranchAnswer:
         def answer(some: Branches) -> float:
-            found = best_efficiencies(some) if rule is None else efficiencies(some, rule)
+            found = efficiencies_by(some, rules)
             return critical_batch_size(some.batch_sizes, found, base_batch_size=base)
 
         return answer_with_interval(branches, answer, level=level)
@@ -81,8 +81,8 @@ def checkpoint_row(
     return CheckpointRow(
         examples=branches.examples,
         train_loss=float(np.exp(np.log(branches.base_loss_RN[1.0][:, 0]).mean())),
-        critical=ask(None),
-        by_rule={rule: ask(rule) for rule in branches.loss_RM},
+        critical=ask(best_rules(branches)),
+        by_rule={rule: ask([rule] * len(branches.batch_sizes)) for rule in branches.loss_RM},
         lossless={rule: ask_lossless(rule) for rule in branches.loss_RM},
         noise_scale=BranchAnswer(
             estimate=scale.estimate, low=scale.low, high=scale.high, level=level

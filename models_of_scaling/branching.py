@@ -12,7 +12,7 @@ may choose their learning rate from a list: a larger batch at the old rate is le
 rate at the old batch is, and to lower the rate is no merit of the batch. Where
 examples cost E_min (1 + x / B_crit) at batch size x, e = (1 + B / B_crit) / (1 + x / B_crit): the
 critical batch size is the x with e(x) = (1 + B / x) / 2. Only this definition is taken from the
-law, not its shape: e is interpolated as it was measured.
+law, not its shape: 1 / e is interpolated as it was measured.
 
 Intervals: delete-one-seed jackknife of the logarithm of the answer, Student's t.
 
@@ -25,11 +25,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 # The base run goes on for so many times the branch's length: a branch may also be ahead of it.
 AHEAD = 2.0
+_NO_LOSS = 1e3  # log of a loss that nothing comes near; a least-squares fit takes no infinity
+_FINE = 4096  # places between the smallest and the largest branch
 _LOWEST_EFFICIENCY = 1e-3  # of a branch that ends above where it began, or diverged
 
 
@@ -96,7 +99,8 @@ def efficiencies(branches: Branches, rule: str) -> Floats:
         means of log losses over seeds; at most 2, where the base run was looked at no further.
     """
     base_N = np.min([_log_mean(loss) for loss in branches.base_loss_RN.values()], axis=0)
-    base_N = np.minimum.accumulate(base_N)
+    # A noisy curve made to fall; a running minimum would favour its lucky evaluations.
+    base_N = isotonic_regression(np.minimum(base_N, _NO_LOSS), increasing=False).x
     loss_M = _log_mean(branches.loss_RM[rule])
     # Losses fall: reversed, they increase, as interpolation wants them.
     at = np.interp(loss_M, base_N[::-1], branches.base_examples_N[::-1])
@@ -104,9 +108,23 @@ def efficiencies(branches: Branches, rule: str) -> Floats:
     return shares
 
 
-def best_efficiencies(branches: Branches) -> Floats:
-    """Return the largest efficiency over the rules at each batch size."""
-    return np.max([efficiencies(branches, rule) for rule in branches.loss_RM], axis=0)
+def best_rules(branches: Branches) -> list[str]:
+    """Return the rule with the largest efficiency at each batch size."""
+    rules = list(branches.loss_RM)
+    places = np.argmax([efficiencies(branches, rule) for rule in rules], axis=0)
+    return [rules[place] for place in places]
+
+
+def efficiencies_by(branches: Branches, rules: Sequence[str]) -> Floats:
+    """Return each branch's efficiency by the rule given for its batch size, shape (M,).
+
+    Args:
+        branches: of one checkpoint.
+        rules: one a batch size; for an interval those of all seeds, or leaving one out would change
+            two things at once.
+    """
+    by_rule = {rule: efficiencies(branches, rule) for rule in dict.fromkeys(rules)}
+    return np.array([by_rule[rule][j] for j, rule in enumerate(rules)])
 
 
 def critical_batch_size(
@@ -120,7 +138,7 @@ def critical_batch_size(
         base_batch_size: B.
 
     Returns:
-        In examples, interpolated in logs. Infinite where no branch has come so low; 0 where the
+        In examples. Infinite where no branch has come so low; 0 where the
         smallest has already.
 
     >>> sizes = (32, 64, 128, 256, 512)
@@ -129,8 +147,10 @@ def critical_batch_size(
     100
     """
     sizes_M = np.asarray(batch_sizes, float)
-    above_M = np.log(efficiency_M) - np.log((1 + base_batch_size / sizes_M) / 2)
-    return _first_fall(sizes_M, above_M)
+    # The examples that a branch costs, 1 / e, are interpolated: by the law they lie on a line.
+    fine = np.geomspace(sizes_M[0], sizes_M[-1], _FINE)
+    cost = np.interp(fine, sizes_M, 1 / efficiency_M)
+    return _first_fall(fine, math.log(2) - np.log(cost * (1 + base_batch_size / fine)))
 
 
 def lossless_batch_size(branches: Branches, rule: str, *, tolerance: float) -> float:
@@ -148,7 +168,7 @@ def lossless_batch_size(branches: Branches, rule: str, *, tolerance: float) -> f
         branches.branch_examples, branches.base_examples_N, _log_mean(branches.base_loss_RN[1.0])
     )
     lost_M = _log_mean(branches.loss_RM[rule]) - base
-    room_M = math.log1p(tolerance) - np.minimum(lost_M, 1e3)
+    room_M = math.log1p(tolerance) - np.minimum(lost_M, _NO_LOSS)
     return _first_fall(np.asarray(branches.batch_sizes, float), room_M)
 
 

@@ -34,7 +34,7 @@ BASE_FACTORS = (1.0, 0.5, 0.25, 0.125)
 # Evaluations of the base run over a branch's length; its loss is interpolated between them.
 _EVALUATIONS = 24
 # A branch of fewer steps says more about the steps' number than about their batch.
-MIN_BRANCH_STEPS = 8
+MIN_BRANCH_STEPS = 4
 # Of the noise scale: groups of the jackknife, and microbatches in each.
 _GROUPS, _MICROBATCHES, _MICROBATCH = 16, 16, 16
 
