@@ -26,14 +26,14 @@ from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.study_source import TableChoice, choose_trials, read_measurements
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import read_trials
-from surrogate.branch_plan import choose_base, plan_branches
+from surrogate.branching.plan import choose_base, plan_branches
 from surrogate.run_sweep import SweepFailedError, SweepSettings, run_sweep
 from surrogate.rungs import add_workload_arguments, pop_workload
 from surrogate.workload import Workload
 from surrogate.workloads import get_workload
 
 if TYPE_CHECKING:
-    from surrogate.branch_runs import BranchPlan, Checkpoint
+    from surrogate.branching.runs import BranchPlan, Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +117,9 @@ def branch(asked: _Asked) -> tuple[FitRecord, "BranchPlan", "list[Checkpoint]"]:
     )
     # torch, and the data, are loaded when all arguments have been found good.
     from fullscale.optimizers.registry import get_update_rule
-    from surrogate.branch_runs import run_branches
-    from surrogate.member_step import Task
-    from surrogate.population_trials import prepare_torch
+    from surrogate.branching.runs import run_branches
+    from surrogate.training.member_step import Task
+    from surrogate.training.population_trials import prepare_torch
 
     prepare_torch()
     assert workload.load is not None

@@ -21,10 +21,10 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Sin
 from torch.optim import LBFGS, Optimizer
 
 from fullscale.batch_norm import batch_norm_layers
-from fullscale.microbatch_probe import count_examples, probe_gradient, some_examples
-from fullscale.noise_meter import NoiseMeter
-from fullscale.preconditioners import PRECONDITIONERS
-from fullscale.step_norms import Microbatch
+from fullscale.gradient_noise.meter import NoiseMeter
+from fullscale.gradient_noise.preconditioners import PRECONDITIONERS
+from fullscale.gradient_noise.probe import count_examples, probe_gradient, some_examples
+from fullscale.gradient_noise.step_norms import Microbatch
 from models_of_scaling.errors import InputError
 from models_of_scaling.noise_scale import NoiseScale, Problem
 from models_of_scaling.noise_stream import Average, NoiseStream, Window

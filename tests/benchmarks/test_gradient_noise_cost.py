@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from fullscale import gradient_norms
 from fullscale.callbacks.gradient_noise import GradientNoiseScale
+from fullscale.gradient_noise import norms
 
 MICROBATCHES, SIZE, STEPS = 8, 32, 4
 # Measured 0.5 to 1.0 %, the larger figure while other processes used the memory.
@@ -73,7 +73,7 @@ def test_the_noise_scale_of_8_microbatches_costs_at_most_2_percent_of_a_step(cap
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     timed = Timed()
-    monkeypatch.setattr(gradient_norms, "write_norm", timed.wrap(gradient_norms.write_norm))
+    monkeypatch.setattr(norms, "write_norm", timed.wrap(norms.write_norm))
     noise = GradientNoiseScale(reduce_every_n_steps=1, window_steps=8, blocks=8)
     for hook in ("on_train_batch_start", "on_after_backward", "on_before_optimizer_step"):
         monkeypatch.setattr(noise, hook, timed.wrap(getattr(noise, hook)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fullscale.curvature_noise import curvature_noise_scale, hessian_product
+from fullscale.gradient_noise.curvature import curvature_noise_scale, hessian_product
 from models_of_scaling.errors import InputError
 
 SIZE, GROUPS, MICROBATCHES, COUNT = 12, 400, 4, 6

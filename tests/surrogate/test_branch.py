@@ -10,11 +10,11 @@ import torch
 
 from fullscale.optimizers.registry import get_update_rule
 from models_of_scaling.errors import InputError
-from surrogate.branch_plan import choose_base, plan_branches
-from surrogate.branch_runs import BASE_FACTORS, BranchPlan, run_branches
-from surrogate.member_step import Task
-from surrogate.members import Member, StopRule
-from surrogate.train_population import train_population
+from surrogate.branching.plan import choose_base, plan_branches
+from surrogate.branching.runs import BASE_FACTORS, BranchPlan, run_branches
+from surrogate.training.member_step import Task
+from surrogate.training.members import Member, StopRule
+from surrogate.training.train_population import train_population
 from surrogate.workloads import get_workload
 
 NUMBERS = {"learning_rate": 0.02, "momentum": 0.9}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.planning.tuned_values import Tuned
-from surrogate.branch_runs import MIN_BRANCH_STEPS, RULES, BranchPlan
+from surrogate.branching.runs import MIN_BRANCH_STEPS, RULES, BranchPlan
 
 # The base run's batch size is at most this share of the critical one: there larger is still free.
 _BASE_SHARE = 1 / 8

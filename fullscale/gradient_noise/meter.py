@@ -11,9 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fullscale.gradient_norms import GradientNorms, Precondition
-from fullscale.preconditioners import adam_direction, group_of, lars_numbers, trust_ratios
-from fullscale.step_norms import Microbatch, StepNorms, World, reduce_records, squared_norms
+from fullscale.gradient_noise.norms import GradientNorms, Precondition
+from fullscale.gradient_noise.preconditioners import (
+    adam_direction,
+    group_of,
+    lars_numbers,
+    trust_ratios,
+)
+from fullscale.gradient_noise.step_norms import (
+    Microbatch,
+    StepNorms,
+    World,
+    reduce_records,
+    squared_norms,
+)
 from models_of_scaling.noise_stream import NoiseStream, Window
 
 

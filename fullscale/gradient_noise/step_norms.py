@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from fullscale.gradient_norms import local_part, num_shards
+from fullscale.gradient_noise.norms import local_part, num_shards
 from models_of_scaling.noise_scale import Floats, unbiased_moments
 
 _SUMS = 5  # share, inverse_small, inverse_big, microbatches, examples

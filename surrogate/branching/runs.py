@@ -16,16 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import grad, vmap
-from torch.nn import functional
 
 from fullscale.data.order import stream_indices
 from models_of_scaling.branching import AHEAD, Branches
 from models_of_scaling.noise_scale import NoiseScale, noise_scale_of_blocks, unbiased_moments
-from surrogate.evaluation import mean_loss_and_accuracy
-from surrogate.mapped_step import take_step
-from surrogate.member_step import Changing, Task
-from surrogate.stacked_network import Stacked
-from surrogate.tensor_trees import tree_map
+from surrogate.training.evaluation import mean_loss_and_accuracy
+from surrogate.training.mapped_step import take_step
+from surrogate.training.member_step import Changing, Task
+from surrogate.training.stacked_network import Stacked
+from surrogate.training.tensor_trees import tree_map
 
 # How a learning rate follows a batch size that is k times larger.
 RULES = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
@@ -201,7 +200,7 @@ def _noise_at(task: Task, member: Changing, *, seed: int) -> NoiseScale:
 
     def loss(weights: Stacked, images: Tensor, one_hot: Tensor) -> Tensor:
         logits, _ = task.stacked_network.train_forward(weights, buffers, images)
-        return -(functional.log_softmax(logits, dim=1) * one_hot).sum() / size
+        return task.loss.per_example(logits, one_hot).sum() / size
 
     per_microbatch = vmap(grad(loss), in_dims=(None, 0, 0))
     moments = []
