@@ -236,10 +236,15 @@ class SpanBatchNorm2d(nn.Module):
         self.pending.zero_()
 
 
-def has_batch_norm(network: nn.Module) -> bool:
-    """Return whether a network has batch-norm layers, torch's or ours."""
+def batch_norm_layers(network: nn.Module) -> list[nn.Module]:
+    """Return a network's batch-norm layers, torch's and ours."""
     kinds = (nn.modules.batchnorm._BatchNorm, SpanBatchNorm2d)  # noqa: SLF001 - torch's only name
-    return any(isinstance(module, kinds) for module in network.modules())
+    return [module for module in network.modules() if isinstance(module, kinds)]
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Return whether a network has batch-norm layers."""
+    return bool(batch_norm_layers(network))
 
 
 def span_batch_norm(network: nn.Module, *, span: BatchNormSpan, moving_averages: bool) -> None:

@@ -273,6 +273,17 @@ class Classifier(GrowingModule, MeasuredModule):
         self._weighted_loss.add_(total.detach())
         return total * self.layout.loss_scale
 
+    def examples_and_loss_factor(self, batch: MicroBatch) -> tuple[float, float]:
+        """Return a forward's examples, and its loss as a multiple of their mean loss.
+
+        Args:
+            batch: images, labels, weights.
+        """
+        weights = batch[2]
+        # A filler comes alone. Only there a weight is looked at: on a GPU that waits for it.
+        examples = len(weights) if len(weights) > 1 else float(weights.sum())
+        return examples, examples * self.layout.loss_scale
+
     def scores(self, images: Tensor) -> Tensor:
         """Return the network's logits.
 

@@ -28,6 +28,7 @@ Status = Literal["reached", "not_reached", "diverged", "interrupted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 _FLOATS = pa.list_(pa.float64())
+_MAPS = ("hyper_parameters", "settings", "versions", "measurements")
 TRIAL_SCHEMA = pa.schema(
     [
         ("trial_id", pa.string()),
@@ -52,6 +53,7 @@ TRIAL_SCHEMA = pa.schema(
         ("curve_train_loss", _FLOATS),
         ("curve_validation_loss", _FLOATS),
         ("curve_validation_accuracy", _FLOATS),
+        ("measurements", pa.map_(pa.string(), pa.float64())),
         ("commit", pa.string()),
         ("dirty", pa.bool_()),
         ("versions", pa.map_(pa.string(), pa.string())),
@@ -95,6 +97,8 @@ class Trial:
         versions: package name to version.
         device: what computed, in words.
         start_time: UTC.
+        measurements: what else was measured, as it stood at the end, for example
+            `gradient_noise_scale`; no part of the trial's name.
     """
 
     study: str
@@ -123,6 +127,7 @@ class Trial:
     versions: Mapping[str, str]
     device: str
     start_time: datetime
+    measurements: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what readers rely on.
@@ -179,12 +184,8 @@ def trials_to_table(trials: Iterable[Trial]) -> pa.Table:
     """Return the trials as a table of `TRIAL_SCHEMA`."""
     rows = []
     for trial in trials:
-        row = {
-            name: getattr(trial, name)
-            for name in TRIAL_SCHEMA.names
-            if name not in {"hyper_parameters", "settings", "versions"}
-        }
-        for name in ("hyper_parameters", "settings", "versions"):
+        row = {name: getattr(trial, name) for name in TRIAL_SCHEMA.names if name not in _MAPS}
+        for name in _MAPS:
             row[name] = sorted(getattr(trial, name).items())
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=TRIAL_SCHEMA)
@@ -195,7 +196,7 @@ def table_to_trials(table: pa.Table) -> list[Trial]:
     trials = []
     for row in table.to_pylist():
         row.pop("trial_id", None)
-        for name in ("hyper_parameters", "settings", "versions"):
+        for name in _MAPS:
             row[name] = dict(row[name] or ())
         trials.append(Trial(**row))
     return trials

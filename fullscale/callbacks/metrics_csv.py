@@ -10,6 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fullscale.callbacks.line_file import LineFile
+from fullscale.callbacks.measurements import measurements_of
 from fullscale.callbacks.record_trial import RecordTrial
 from fullscale.callbacks.throughput import Throughput
 from fullscale.module import Classifier
@@ -42,8 +43,8 @@ def evaluation_row(
         throughput: knows the speed.
 
     Returns:
-        One number a column of `COLUMNS`; NaN where there is none yet. Learning rate and batch size
-        are those of the step that was done last.
+        One number a column of `COLUMNS`, then what callbacks measure; NaN where there is none yet.
+        Learning rate and batch size are those of the step that was done last.
     """
     point, plan = module.evaluation, module.data.plan
     assert point is not None
@@ -62,6 +63,7 @@ def evaluation_row(
         "images_per_s": speed.images_per_s,
         "images_per_s_per_device": speed.images_per_s_per_device,
         "step_time_s": speed.step_time_s,
+        **measurements_of(trainer),
     }
 
 
@@ -89,11 +91,12 @@ class MetricsCsv(Callback):
         if trainer.sanity_checking or pl_module.evaluation is None or path is None:
             return
         row = evaluation_row(trainer, pl_module, self._record, self._throughput)
-        line = _csv_line([_text(row[name]) for name in COLUMNS])
+        line = _csv_line([_text(value) for value in row.values()])
         if self._file is None:
             self._file = LineFile(path)
-            earlier = _rows_before(path, steps=pl_module.evaluation.steps)
-            self._file.begin([_csv_line(COLUMNS), *earlier, line])
+            columns = _csv_line(list(row))
+            earlier = _rows_before(path, columns, steps=pl_module.evaluation.steps)
+            self._file.begin([columns, *earlier, line])
         else:
             self._file.add([line])
 
@@ -109,17 +112,17 @@ def _csv_line(cells: Sequence[str]) -> str:
     return stream.getvalue()
 
 
-def _rows_before(path: Path, *, steps: int) -> list[str]:
+def _rows_before(path: Path, columns: str, *, steps: int) -> list[str]:
     """Return the whole rows of an earlier part of the run, up to a step."""
     try:
         header, *lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
         return []
-    if header != _csv_line(COLUMNS):
+    if header != columns:
         return []
     kept = []
     for line in lines:
         cells = line.split(",")
-        if len(cells) == len(COLUMNS) and cells[0].isdigit() and int(cells[0]) < steps:
+        if len(cells) == columns.count(",") + 1 and cells[0].isdigit() and int(cells[0]) < steps:
             kept.append(line)
     return kept

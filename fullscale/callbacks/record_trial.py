@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fullscale.callbacks.measurements import measurements_of
 from fullscale.evaluation import Evaluation
 from fullscale.models import count_parameters
 from fullscale.module import Classifier
@@ -196,6 +197,7 @@ class RecordTrial(Callback):
             versions=self._provenance.versions,
             device=self._provenance.device,
             start_time=self._provenance.start_time,
+            measurements=measurements_of(trainer),
         )
 
 

@@ -27,7 +27,7 @@ _SHARE_OF_BUDGET = 0.2
 
 
 @functools.cache
-def _prepare_torch() -> None:
+def prepare_torch() -> None:
     """Set what a worker process needs for small tensors, once.
 
     One thread: the processes are the parallelism. Numbers below 1e-38 count as zero: the velocity
@@ -110,7 +110,7 @@ def run_population(
     Yields:
         Trials as they finish, maybe none: a caller that stops asking stops the runs.
     """
-    _prepare_torch()
+    prepare_torch()
     from surrogate.training.members import StopRule
     from surrogate.training.train_population import train_population
 

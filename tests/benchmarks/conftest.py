@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import fullscale  # noqa: F401 - its guard must be there before lightning is imported
+
 
 def pytest_collection_modifyitems(items):
     for item in items:

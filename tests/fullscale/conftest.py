@@ -12,6 +12,7 @@ import fullscale  # noqa: F401 - its guard must be there before lightning is imp
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE))  # for what tests import while they are collected
 FIT = [sys.executable, "-m", "fullscale.fit"]
 _LAUNCHERS = ("MASTER_", "NODE_RANK", "LOCAL_", "RANK", "WORLD_SIZE", "GROUP_", "SLURM_", "TORCHEL")
 

@@ -1,0 +1,1 @@
+"""Gradient noise while a run goes on: squared norms of microbatches, without Lightning."""

@@ -1,0 +1,1 @@
+"""Branching: from checkpoints of one run, branches at larger batch sizes over the same examples."""
