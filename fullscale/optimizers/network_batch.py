@@ -1,0 +1,186 @@
+"""A step's examples as a trainer has them: a network, its processes, and forwards to run again.
+
+What `gradient_rule.StepBatch` asks, answered by hooks on the layers during the step's own forwards
+(Kronecker factors) and by running those forwards again (gradients elsewhere). Answers are the same
+on every process and for every cut of the batch; sums over processes are taken here.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
+from torch.nn import functional
+
+from fullscale.optimizers.gradient_rule import GradientRule, Tensors
+from fullscale.optimizers.layers import (
+    Factors,
+    Layer,
+    LayerWatch,
+    drawn_labels,
+    score_gradients,
+    uniform_draws,
+)
+from fullscale.optimizers.whole_tensors import write_tensor
+
+
+class NetworkBatch:
+    """The examples of the optimizer step at hand; a trainer tells it of each forward."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        rule: GradientRule,
+        *,
+        layers: Mapping[str, Layer],
+        run_again: Callable[[], None],
+    ) -> None:
+        """Know a network.
+
+        Args:
+            network: as it trains, maybe cut over devices; not compiled.
+            rule: what it will ask.
+            layers: of the network before it was cut.
+            run_again: runs the step's forwards of this process and their backwards at the weights
+                that the network then has, so that gradients add up as in the step, before the
+                processes average them. For "gradients elsewhere".
+        """
+        self._network, self._rule, self._run_again = network, rule, run_again
+        self.layers = dict(layers) if "factors" in rule.needs else {}
+        self._steps, self._is_due = 0, True
+        self._watch = LayerWatch()
+        self._sums: dict[str, Factors] = {}
+        self._count = torch.zeros(())
+        self.forwards = 0
+
+    def expect(self, steps: int, phase: str | None) -> None:
+        """Begin a step.
+
+        Args:
+            steps: done before.
+            phase: of the rule.
+        """
+        self._steps, self._is_due = steps, self._rule.is_due(phase)
+        self._sums, self.forwards = {}, 0
+
+    @contextmanager
+    def forward(self) -> Generator[None]:
+        """Watch one forward of the step, where that is needed.
+
+        Yields:
+            Nothing.
+        """
+        if not (self.layers and self._is_due):
+            yield
+            return
+        with self._watch.watching(self._network, self.layers):
+            yield
+
+    def note(self, scores: Tensor, labels: Tensor, weights: Tensor, *, first_place: int) -> None:
+        """Take what is needed from a forward, before its backward.
+
+        Args:
+            scores: shape (B, classes), with their graph.
+            labels: shape (B,), or (B, classes) where they are mixed.
+            weights: of the examples, shape (B,); 0 for fillers.
+            first_place: place in the step, over all processes, of the first example.
+        """
+        self.forwards += 1
+        if not (self.layers and self._is_due):
+            return
+        wide = scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
+        if self._rule.sampled_labels:
+            places = torch.arange(first_place, first_place + len(scores), device=scores.device)
+            wanted = drawn_labels(wide, uniform_draws(places, self._steps))
+        elif labels.ndim == 1:
+            wanted = functional.one_hot(labels, scores.shape[1]).to(wide.dtype)
+        else:
+            wanted = labels.to(wide.dtype)
+        # Fillers' gradients are 0 in the sum, and would be in statistics of their neighbours.
+        slopes = (score_gradients(wide, wanted) * weights[:, None]).to(scores.dtype)
+        names, outputs = list(self.layers), [self._watch.outputs[name] for name in self.layers]
+        gradients = torch.autograd.grad(scores, outputs, slopes, retain_graph=True)
+        with torch.no_grad():
+            self._add(dict(zip(names, gradients, strict=True)), weights)
+        self._watch = LayerWatch()
+
+    def _add(self, gradients: Mapping[str, Tensor], weights: Tensor) -> None:
+        for name, gradient in gradients.items():
+            new = self.layers[name].factor_sums(self._watch.inputs[name], gradient, weights)
+            old = self._sums.get(name)
+            self._sums[name] = (
+                new
+                if old is None
+                else Factors(inputs=old.inputs + new.inputs, outputs=old.outputs + new.outputs)
+            )
+        count = weights.sum().to(torch.float64)
+        self._count = count if self.forwards == 1 else self._count + count
+
+    def factors(self, steps: Tensor | None) -> Mapping[str, Factors]:
+        """Return A and G over the step's examples, of all processes.
+
+        Args:
+            steps: not needed here.
+
+        Raises:
+            RuntimeError: where no forward was noted in this step.
+        """
+        if not self._sums:
+            raise RuntimeError("a step without a forward: NetworkBatch.note was not called")
+        count = _summed(self._count)
+        return {
+            name: Factors(
+                inputs=_summed(sums.inputs) / count.to(sums.inputs.dtype),
+                outputs=_summed(sums.outputs) / count.to(sums.outputs.dtype),
+            )
+            for name, sums in self._sums.items()
+        }
+
+    def gradients_at(self, parameters: Tensors) -> Tensors:
+        """Return the gradients of the step's loss at other weights, over all processes.
+
+        Args:
+            parameters: by name; written into the network and taken out again.
+        """
+        named = {name: p for name, p in self._network.named_parameters() if name in parameters}
+        before = {name: (p.detach().clone(), p.grad) for name, p in named.items()}
+        for name, parameter in named.items():
+            write_tensor(parameter, parameters[name])
+            parameter.grad = None
+        with torch.enable_grad():
+            self._run_again()
+        found = {}
+        for name, parameter in named.items():
+            if parameter.grad is not None:
+                found[name] = _averaged(parameter.grad)
+            parameter.copy_(before[name][0])
+            parameter.grad = before[name][1]
+        return found
+
+    def hessian_product(self, direction: Tensors) -> Tensors:
+        """Not answered by this batch yet."""
+        raise NotImplementedError
+
+    def part_square_norms(self) -> tuple[Tensor, int]:
+        """Not answered by this batch yet."""
+        raise NotImplementedError
+
+
+def _processes() -> int:
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return 1
+
+
+def _summed(tensor: Tensor) -> Tensor:
+    if _processes() > 1:
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def _averaged(gradient: Tensor) -> Tensor:
+    """Average over processes, unless FSDP2 has done so in the backward."""
+    if isinstance(gradient, DTensor) or _processes() == 1:
+        return gradient
+    return _summed(gradient) / _processes()
