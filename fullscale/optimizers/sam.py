@@ -36,12 +36,9 @@ def norm_of_all(tensors: Tensors) -> Tensor:
 def _make(step: Step) -> Made:
     norm = norm_of_all(step.gradients)
     size = torch.where(norm > 0, step.numbers["sam_radius"] / norm, torch.zeros_like(norm))
-    near = {
-        name: value + size.to(value.dtype) * step.gradients[name]
-        if name in step.gradients
-        else value
-        for name, value in step.parameters.items()
-    }
+    near = dict(step.parameters)
+    for name, gradient in step.gradients.items():
+        near[name] = near[name] + size.to(gradient.dtype) * gradient
     return Made(gradients=step.batch.gradients_at(near))
 
 

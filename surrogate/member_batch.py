@@ -1,0 +1,128 @@
+"""One member's examples of a step, as gradient rules ask them; to be mapped over members.
+
+The counterpart of `fullscale.optimizers.network_batch` for a network that is a function of its
+parameters: gradients elsewhere are the gradient function at another point, and the gradients by the
+layers' outputs, of which Kronecker factors are made, are those by zeros added to the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp
+from torch.nn import functional
+
+from fullscale.optimizers.gradient_rule import Tensors
+from fullscale.optimizers.layers import (
+    Factors,
+    Layer,
+    LayerWatch,
+    drawn_labels,
+    score_gradients,
+    uniform_draws,
+)
+from surrogate.stacked_network import Stacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from surrogate.member_step import Task
+
+
+class MemberBatch:
+    """What a member's step is taken of: its weights, buffers and examples."""
+
+    def __init__(
+        self,
+        task: Task,
+        parameters: Stacked,
+        buffers: Stacked,
+        *,
+        examples: tuple[Tensor, Tensor],
+        steps: Tensor | None = None,
+    ) -> None:
+        """Evaluate the gradient at the member's weights, and the factors where they are asked.
+
+        Args:
+            task: what members share.
+            parameters: of one member.
+            buffers: likewise; left as they are.
+            examples: images, shape (B, channels, height, width), and one-hot labels.
+            steps: done before; given, the layers are watched for their factors.
+        """
+        self._task, self._buffers = task, buffers
+        self._images, self._one_hot = examples
+        self.layers: Mapping[str, Layer] = task.layers
+        self._factors: Mapping[str, Factors] = {}
+        if steps is None:
+            self.gradients, self.buffers = grad(self._loss, has_aux=True)(parameters)
+        else:
+            self.gradients, self.buffers = self._watched(parameters, steps)
+
+    def _loss(self, parameters: Stacked) -> tuple[Tensor, Stacked]:
+        logits, after = self._task.stacked_network.train_forward(
+            parameters, self._buffers, self._images
+        )
+        # Classes first: over a short last axis torch's CPU log_softmax is ten times slower.
+        log_probability = functional.log_softmax(logits.T, dim=0)
+        return -(log_probability * self._one_hot.T).sum() / self._task.batch_size, after
+
+    def _watched(self, parameters: Stacked, steps: Tensor) -> tuple[Stacked, Stacked]:
+        """Return gradients and buffers, and keep the factors: two backwards of one forward."""
+        network = self._task.stacked_network
+        watch, size = LayerWatch(), len(self._images)
+        probes = {
+            name: self._images.new_zeros((size, *shape))
+            for name, shape in self._task.output_shapes.items()
+        }
+
+        def forward(parameters: Stacked, probes: Stacked) -> tuple[Tensor, tuple[Stacked, Stacked]]:
+            with watch.watching(network.training_form, self.layers, probes):
+                logits, after = network.train_forward(parameters, self._buffers, self._images)
+            return logits, (after, dict(watch.inputs))
+
+        pulled = vjp(forward, parameters, probes, has_aux=True)
+        logits: Tensor = pulled[0]
+        pull: Callable[[Tensor], tuple[Stacked, Stacked]] = pulled[1]
+        after, inputs = pulled[2]
+        gradients, by_outputs = pull(score_gradients(logits, self._one_hot) / size)
+        rule = self._task.rule.gradient_rule
+        assert rule is not None
+        if rule.sampled_labels:
+            places = torch.arange(size, device=logits.device)
+            drawn = drawn_labels(logits, uniform_draws(places, steps))
+            _, by_outputs = pull(score_gradients(logits, drawn) / size)
+        ones = logits.new_ones(size)
+        self._factors = {}
+        for name, layer in self.layers.items():
+            sums = layer.factor_sums(inputs[name], size * by_outputs[name], ones)
+            self._factors[name] = Factors(inputs=sums.inputs / size, outputs=sums.outputs / size)
+        return gradients, after
+
+    def factors(self, steps: Tensor | None) -> Mapping[str, Factors]:
+        """Return the Kronecker factors at the member's weights.
+
+        Args:
+            steps: not needed: given at the start.
+        """
+        return self._factors
+
+    def gradients_at(self, parameters: Tensors) -> Tensors:
+        """Return the gradients at other weights; batch norm's averages stay.
+
+        Args:
+            parameters: by name.
+        """
+        gradients: Tensors = grad(self._loss, has_aux=True)(parameters)[0]
+        return gradients
+
+    def hessian_product(self, direction: Tensors) -> Tensors:
+        """Not answered by this batch yet."""
+        raise NotImplementedError
+
+    def part_square_norms(self) -> tuple[Tensor, int]:
+        """Not answered by this batch yet."""
+        raise NotImplementedError
