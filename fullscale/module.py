@@ -1,15 +1,17 @@
 """The LightningModule: a classifier whose update is the same on any number of processes."""
 
+import contextlib
 import copy
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fullscale.asked_batch import AskedBatch, checked_rule
 from fullscale.batch_norm import BatchNormSpan, ignored_by_ddp
 from fullscale.data.micro_batches import MicroBatch
 from fullscale.data.modules import ImageData
@@ -133,7 +135,7 @@ class Classifier(LeanModule):
             compile=compile,
         )
         self._seed = seed
-        self.rule = get_update_rule(optimizer)
+        self.rule = checked_rule(get_update_rule(optimizer), compiled=compile)
         self.numbers = _numbers(
             self.rule.defaults,
             {"momentum": momentum, "weight_decay": weight_decay, **(optimizer_numbers or {})},
@@ -148,6 +150,7 @@ class Classifier(LeanModule):
         self._data: ImageData | None = None
         self._configured = False
         self._batch_norm: BatchNormSpan | None = None
+        self._asked: AskedBatch | None = None  # by rules that need more than the gradient
         self._forwards_in_step = 0
 
     @property
@@ -171,6 +174,11 @@ class Classifier(LeanModule):
     def _build_schedule(self, **lengths: int) -> Schedule:
         return build_schedule(self.schedule_name, numbers=self._schedule_numbers, **lengths)
 
+    @property
+    def batch_norm(self) -> BatchNormSpan | None:
+        """What the network's batch-norm layers share; None without such layers."""
+        return self._batch_norm
+
     def prepare_run(self, data: ImageData) -> None:
         """Build the network for the data, in single precision and before any process starts.
 
@@ -188,6 +196,8 @@ class Classifier(LeanModule):
         )
         self.settings.check(self.network, name=self.name)
         self._traits = self.parameter_groups.traits(self.network)
+        if self.rule.gradient_rule is not None:
+            self._asked = AskedBatch(self, self.rule.gradient_rule, self.network)
         self._weighted_loss = torch.zeros(())
         self._validation_sums = torch.zeros(3, dtype=torch.float64)
 
@@ -231,10 +241,11 @@ class Classifier(LeanModule):
         """Return the update rule's optimizer; `optimizer_step` gives it each step's rate."""
         self._factor = self.schedule.factor
         return RuleOptimizer(
-            self.network.parameters(),
+            self.network.named_parameters(),
             rule=self.rule,
             learning_rate=self.learning_rate,
             traits=list(self._traits.values()),
+            batch=self._asked.open() if self._asked is not None else None,
             **self.numbers,
         )
 
@@ -259,18 +270,40 @@ class Classifier(LeanModule):
         if self._batch_norm is not None:
             self._batch_norm.begin_forward(self._forwards_in_step)
         self._forwards_in_step += 1
+        if self._asked is not None:
+            scores = self._asked.scores(batch, forward=self._forwards_in_step - 1)
+        else:
+            scores = self.scores(images)
         losses = cross_entropy(
-            self._scores(images), labels, reduction="none", label_smoothing=self.label_smoothing
+            scores, labels, reduction="none", label_smoothing=self.label_smoothing
         )
         total = (losses * weights).sum()
         self._weighted_loss.add_(total.detach())
         return total * self.data.plan.layout.loss_scale
 
-    def _scores(self, images: Tensor) -> Tensor:
+    def scores(self, images: Tensor) -> Tensor:
+        """Return the network's logits.
+
+        Args:
+            images: shape (B, channels, height, width).
+        """
         if self.settings.channels_last:
             images = images.to(memory_format=torch.channels_last)
         scores: Tensor = self.network(images)
         return scores
+
+    @contextlib.contextmanager
+    def without_counting(self) -> Generator[None]:
+        """Run forwards of the step again, from its first, which count for nothing.
+
+        Yields:
+            Nothing.
+        """
+        loss, forwards = self._weighted_loss.clone(), self._forwards_in_step
+        self._forwards_in_step = 0
+        yield
+        self._weighted_loss.copy_(loss)
+        self._forwards_in_step = forwards
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Let the optimizer step at this step's rate, then finish its batch-norm statistics.
@@ -337,7 +370,7 @@ class Classifier(LeanModule):
             batch: images, labels, weights.
         """
         images, labels, weights = batch
-        logits = self._scores(images)
+        logits = self.scores(images)
         losses = cross_entropy(logits, labels, reduction="none")
         correct = (logits.argmax(dim=1) == labels).to(weights.dtype)
         sums = torch.stack([losses * weights, correct * weights, weights]).double().sum(dim=1)

@@ -89,6 +89,11 @@ class NetworkBatch:
         self.forwards += 1
         if not (self.layers and self._is_due):
             return
+        with torch.autocast(scores.device.type, enabled=False):
+            self._note(scores, labels, weights, first_place)
+        self._watch = LayerWatch()
+
+    def _note(self, scores: Tensor, labels: Tensor, weights: Tensor, first_place: int) -> None:
         wide = scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
         if self._rule.sampled_labels:
             places = torch.arange(first_place, first_place + len(scores), device=scores.device)
@@ -103,7 +108,6 @@ class NetworkBatch:
         gradients = torch.autograd.grad(scores, outputs, slopes, retain_graph=True)
         with torch.no_grad():
             self._add(dict(zip(names, gradients, strict=True)), weights)
-        self._watch = LayerWatch()
 
     def _add(self, gradients: Mapping[str, Tensor], weights: Tensor) -> None:
         for name, gradient in gradients.items():
