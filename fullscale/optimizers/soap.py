@@ -80,6 +80,9 @@ def _along(tensor: Tensor, axis: int, matrix: Tensor) -> Tensor:
 def first_basis(gathered: Tensor) -> Tensor:
     """Return eigenvectors, those of the largest eigenvalue first; of the empty space see the file.
 
+    In rows, as a state must be: torch's checkpoints send a tensor's memory as it lies to other
+    ranks, and LAPACK's results lie in columns.
+
     Args:
         gathered: symmetric, positive semidefinite.
     """
@@ -95,7 +98,7 @@ def first_basis(gathered: Tensor) -> Tensor:
     kept = torch.where(filled, 2 + values / largest, torch.zeros_like(values))
     split = (vectors * kept) @ vectors.mT + empty @ (ranks[:, None] * empty)
     basis: Tensor = torch.linalg.eigh((split + split.mT) / 2)[1]
-    return basis.flip(-1)
+    return basis.flip(-1).contiguous()
 
 
 def _renewed(gathered: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +106,7 @@ def _renewed(gathered: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     product = gathered @ basis
     order = (basis * product).sum(dim=0).argsort(descending=True, stable=True)
     renewed: Tensor = torch.linalg.qr(product.index_select(1, order))[0]
-    return renewed, order
+    return renewed.contiguous(), order
 
 
 def _is(phase: str | None, word: str) -> bool:

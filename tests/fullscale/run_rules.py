@@ -1,6 +1,7 @@
 """Every update rule on a tiny network: alone, by DDP and by FSDP2, in the same two processes.
 
-Started by torchrun; rank 0 writes argv[1]: rule to the largest differences. FSDP2's run is saved
+Started by torchrun; rank 0 writes argv[1]: rule to the largest differences;
+argv[2:] are the rules, all where none is given. FSDP2's run is saved
 whole half way and goes on in a new network.
 """
 
@@ -158,7 +159,7 @@ def difference(one, other):
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(one, other, strict=True))
 
 
-def main(path):
+def main(path, *only):
     distributed.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (2,))
     rank = distributed.get_rank()
@@ -167,6 +168,8 @@ def main(path):
     cases += [(name, torch.float32) for name in LAYER_WISE]
     found = {}
     for name, dtype in cases:
+        if only and name not in only:
+            continue
         untrained = Trainee(name, build(dtype))
         start = shown(untrained.network, untrained.optimizer)
         want = shown(*alone(name, dtype))
@@ -182,4 +185,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
