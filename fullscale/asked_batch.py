@@ -8,11 +8,15 @@ trainer's own: precision, batch norm's statistics, accumulation, what is refused
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from fullscale.batch_layout import even_slice
 from fullscale.data.micro_batches import MicroBatch
 from fullscale.optimizers.gradient_rule import GradientRule
 from fullscale.optimizers.layers import layers_of
@@ -23,7 +27,8 @@ from models_of_scaling.errors import InputError
 if TYPE_CHECKING:
     from fullscale.module import Classifier
 
-_ELSEWHERE = "gradients elsewhere"
+# Parts of the batch of which a variance is estimated, where the processes' forwards are fewer.
+_FEWEST_PARTS = 8
 
 
 def checked_rule(rule: UpdateRule, *, compiled: bool) -> UpdateRule:
@@ -73,13 +78,22 @@ class AskedBatch:
                 f"--trainer.precision {module.trainer.precision}: {module.rule.name} needs "
                 "gradients without a scale; take bf16-mixed or 32-true"
             )
+        if "parts" in self._rule.needs and module.batch_norm_span is not None:
+            raise InputError(
+                f"--model.batch_norm_span {module.batch_norm_span}: {module.rule.name} cuts each "
+                "forward into parts with statistics of their own; leave it out"
+            )
         if "factors" in self._rule.needs and module.data.copies > 1:
             raise InputError(
                 f"--trainer.strategy: {module.rule.name} needs each layer's outputs on one device; "
                 "take fsdp2 without a shared head"
             )
         self.batch = NetworkBatch(
-            module.network, self._rule, layers=self._layers, run_again=self._run_again
+            module.network,
+            self._rule,
+            layers=self._layers,
+            run_again=self._run_again,
+            parts=self._parts,
         )
         return self.batch
 
@@ -95,7 +109,7 @@ class AskedBatch:
             return self._module.scores(images)
         if forward == 0:
             self._kept = []
-        if _ELSEWHERE in self._rule.needs:
+        if {"gradients elsewhere", "parts"} & set(self._rule.needs):
             self._kept.append(batch)
         with self.batch.forward():
             scores = self._module.scores(images)
@@ -104,18 +118,50 @@ class AskedBatch:
         self.batch.note(scores, labels, weights, first_place=places.start)
         return scores
 
-    def _run_again(self) -> None:
-        """Run the step's forwards and backwards again; the module's sums stay as they were."""
+    @contextmanager
+    def _again(self) -> Generator[None]:
+        """Run forwards of the step again; the module's sums stay as they were."""
         module = self._module
         norms = module.batch_norm.layers if module.batch_norm is not None else []
         pending = [layer.pending.clone() for layer in norms]
         self._is_again = True
         with module.without_counting():
-            for batch in self._kept:
-                with module.trainer.precision_plugin.forward_context():
-                    loss = module.training_step(batch)
-                (loss / module.trainer.accumulate_grad_batches).backward()
+            yield
         self._is_again = False
         with torch.no_grad():
             for layer, value in zip(norms, pending, strict=True):
                 layer.pending.copy_(value)
+
+    def _run(self, batch: MicroBatch) -> Tensor:
+        """Return a forward's loss, as the step's sum over processes and forwards has it."""
+        trainer = self._module.trainer
+        with trainer.precision_plugin.forward_context():
+            loss = self._module.training_step(batch)
+        return loss / trainer.accumulate_grad_batches
+
+    def _run_again(self) -> None:
+        with self._again():
+            for batch in self._kept:
+                self._run(batch).backward()
+
+    def _parts(self) -> Iterator[Callable[[], Tensor]]:
+        """Yield runs of parts of this process's forwards: as many pieces of each on all ranks."""
+        processes = self._module.trainer.world_size
+        pieces = -(-_FEWEST_PARTS // (processes * len(self._kept)))
+        scale = self._module.data.plan.layout.loss_scale
+        divisor = self._module.trainer.accumulate_grad_batches
+
+        def run(batch: MicroBatch) -> Tensor:
+            with self._again():
+                # The loss is the examples' sum times a constant: without it, the sum.
+                (self._run(batch) * (divisor / scale)).backward()
+            return batch[2].sum()
+
+        for batch in self._kept:
+            for piece in range(pieces):
+                part = even_slice(len(batch[0]), parts=pieces, part=piece)
+                images, labels, weights = (each[part.start : part.stop] for each in batch)
+                if not len(part):  # a filler: all ranks do as many forwards
+                    images, labels, weights = (each[:1] for each in batch)
+                    weights = torch.zeros_like(weights)
+                yield functools.partial(run, (images, labels, weights))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp
+from torch.func import grad, vjp, vmap
 from torch.nn import functional
 
 from fullscale.optimizers.gradient_rule import Tensors
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from surrogate.member_step import Task
+
+# For AdaScale's variance: its estimate is as good as of so many gradients.
+MOST_PARTS = 8
 
 
 class MemberBatch:
@@ -54,6 +57,7 @@ class MemberBatch:
             steps: done before; given, the layers are watched for their factors.
         """
         self._task, self._buffers = task, buffers
+        self._parameters, self._examples = parameters, examples
         self._images, self._one_hot = examples
         self.layers: Mapping[str, Layer] = task.layers
         self._factors: Mapping[str, Factors] = {}
@@ -63,12 +67,15 @@ class MemberBatch:
             self.gradients, self.buffers = self._watched(parameters, steps)
 
     def _loss(self, parameters: Stacked) -> tuple[Tensor, Stacked]:
-        logits, after = self._task.stacked_network.train_forward(
-            parameters, self._buffers, self._images
-        )
+        return self._loss_of(parameters, self._images, self._one_hot)
+
+    def _loss_of(
+        self, parameters: Stacked, images: Tensor, one_hot: Tensor
+    ) -> tuple[Tensor, Stacked]:
+        logits, after = self._task.stacked_network.train_forward(parameters, self._buffers, images)
         # Classes first: over a short last axis torch's CPU log_softmax is ten times slower.
         log_probability = functional.log_softmax(logits.T, dim=0)
-        return -(log_probability * self._one_hot.T).sum() / self._task.batch_size, after
+        return -(log_probability * one_hot.T).sum() / self._task.batch_size, after
 
     def _watched(self, parameters: Stacked, steps: Tensor) -> tuple[Stacked, Stacked]:
         """Return gradients and buffers, and keep the factors: two backwards of one forward."""
@@ -124,5 +131,19 @@ class MemberBatch:
         raise NotImplementedError
 
     def part_square_norms(self) -> tuple[Tensor, int]:
-        """Not answered by this batch yet."""
-        raise NotImplementedError
+        """Return the mean squared norm of the gradients of equal parts, and how many they are.
+
+        As many as divide the batch, at most `MOST_PARTS`; batch norm takes each part's statistics.
+        """
+        size = len(self._images)
+        parts = max(count for count in range(1, MOST_PARTS + 1) if size % count == 0)
+
+        def square_norm(images: Tensor, one_hot: Tensor) -> Tensor:
+            # The loss divides by the whole batch.
+            found = grad(self._loss_of, has_aux=True)(self._parameters, images, one_hot)[0]
+            return sum(((parts * each).square().sum() for each in found.values()), start=zero)
+
+        zero = self._images.new_zeros(())
+        cut = [each.reshape(parts, size // parts, *each.shape[1:]) for each in self._examples]
+        norms: Tensor = vmap(square_norm)(*cut)
+        return norms.mean(), parts

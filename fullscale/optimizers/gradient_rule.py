@@ -51,7 +51,11 @@ class StepBatch(Protocol):
         """
 
     def part_square_norms(self) -> tuple[Tensor, int]:
-        """Return the mean of the squared norm of the parts' gradients, and the number of parts."""
+        """Return the mean squared norm of the mean gradients of parts of the batch.
+
+        Returns:
+            The mean, each part weighted by its examples; the number of parts.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ What `gradient_rule.StepBatch` asks, answered by hooks on the layers during the 
 on every process and for every cut of the batch; sums over processes are taken here.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -22,7 +22,7 @@ from fullscale.optimizers.layers import (
     score_gradients,
     uniform_draws,
 )
-from fullscale.optimizers.whole_tensors import write_tensor
+from fullscale.optimizers.whole_tensors import norm_of_all, write_tensor
 
 
 class NetworkBatch:
@@ -35,6 +35,7 @@ class NetworkBatch:
         *,
         layers: Mapping[str, Layer],
         run_again: Callable[[], None],
+        parts: Callable[[], Iterable[Callable[[], Tensor]]] = list,
     ) -> None:
         """Know a network.
 
@@ -45,8 +46,12 @@ class NetworkBatch:
             run_again: runs the step's forwards of this process and their backwards at the weights
                 that the network then has, so that gradients add up as in the step, before the
                 processes average them. For "gradients elsewhere".
+            parts: yields, for each part of this process's share, what runs its forward and
+                backward, leaves the sum of its examples' gradients in the network and returns
+                their number. As many on every process. For "parts".
         """
-        self._network, self._rule, self._run_again = network, rule, run_again
+        self._network, self._rule = network, rule
+        self._run_again, self._parts = run_again, parts
         self.layers = dict(layers) if "factors" in rule.needs else {}
         self._steps, self._is_due = 0, True
         self._watch = LayerWatch()
@@ -167,8 +172,46 @@ class NetworkBatch:
         raise NotImplementedError
 
     def part_square_norms(self) -> tuple[Tensor, int]:
-        """Not answered by this batch yet."""
-        raise NotImplementedError
+        """Return the mean squared norm of the mean gradients of parts of the batch.
+
+        Under DDP the parts are each process's own; on FSDP2's shards, whose backward averages over
+        processes, they are spread over all of them.
+
+        Returns:
+            The mean, each part weighted by its examples; the number of parts.
+        """
+        kept = [(parameter, parameter.grad) for parameter in self._network.parameters()]
+        found = []
+        for run_part in self._parts():
+            for parameter, _ in kept:
+                parameter.grad = None
+            with torch.enable_grad():
+                count = run_part()
+            found.append(self._squared(count))
+        for parameter, gradient in kept:
+            parameter.grad = gradient
+        squares, counts, parts = torch.stack(found).T
+        if not self._is_cut:
+            squares, counts, parts = (_summed(each.sum()) for each in (squares, counts, parts))
+        return squares.sum() / counts.sum(), int(parts.sum())
+
+    @property
+    def _is_cut(self) -> bool:
+        return any(isinstance(parameter, DTensor) for parameter in self._network.parameters())
+
+    def _squared(self, count: Tensor) -> Tensor:
+        """Return |sum of a part's gradients|^2 / its examples, its examples, and 1; 0 if empty."""
+        gradients = {
+            str(place): p.grad
+            for place, p in enumerate(self._network.parameters())
+            if p.grad is not None
+        }
+        size = count.to(torch.float64).clone()
+        square = norm_of_all(gradients).to(torch.float64).square()
+        if self._is_cut:
+            size = _summed(size)
+            square = square * _processes() ** 2
+        return torch.stack([square / size.clamp(min=1), size, (size > 0).to(torch.float64)])
 
 
 def _processes() -> int:

@@ -2,10 +2,12 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from fullscale.optimizers.adabound import ADABOUND, ADABOUND_AUTHORS
 from fullscale.optimizers.adagrad import ADAGRAD
 from fullscale.optimizers.adam import ADAM, ADAMW
+from fullscale.optimizers.adascale import adascale
 from fullscale.optimizers.akiba import AKIBA
 from fullscale.optimizers.kfac import KFAC, KFAC_EMPIRICAL
 from fullscale.optimizers.lamb import LAMB
@@ -37,14 +39,23 @@ _RULES = (
 )
 UPDATE_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in _RULES}
 # Those that ask a step's batch for more than its gradient.
-BATCH_RULES: dict[str, UpdateRule] = {rule.name: rule for rule in (KFAC, KFAC_EMPIRICAL)}
+BATCH_RULES: dict[str, UpdateRule] = {
+    rule.name: rule
+    for rule in (
+        KFAC,
+        KFAC_EMPIRICAL,
+        replace(sam(MOMENTUM), name="sam"),
+        replace(adascale(MOMENTUM), name="adascale"),
+    )
+}
 WRAPPERS: dict[str, Callable[[UpdateRule], UpdateRule]] = {
     "lookahead": lookahead,
     "ema": weight_average,
     "sam": sam,
+    "adascale": adascale,
 }
 # Wrappers that make the gradient: one at a time.
-_MAKERS = (sam,)
+_MAKERS = (sam, adascale)
 
 
 def get_update_rule(name: str) -> UpdateRule:

@@ -16,21 +16,10 @@ so is e. Batch norm's moving averages see the first forward only.
 from dataclasses import replace
 
 import torch
-from torch import Tensor
-from torch.linalg import vector_norm
 
-from fullscale.optimizers.gradient_rule import GradientRule, Made, Step, Tensors
+from fullscale.optimizers.gradient_rule import GradientRule, Made, Step
 from fullscale.optimizers.update_rule import UpdateRule
-from fullscale.sharding import whole
-
-
-def norm_of_all(tensors: Tensors) -> Tensor:
-    """Return the norm of tensors taken as one vector.
-
-    Args:
-        tensors: maybe cut over devices; then all ranks must call.
-    """
-    return vector_norm(torch.stack([whole(vector_norm(each)) for each in tensors.values()]))
+from fullscale.optimizers.whole_tensors import norm_of_all
 
 
 def _make(step: Step) -> Made:

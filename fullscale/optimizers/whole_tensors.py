@@ -1,8 +1,11 @@
 """Tensors that may be cut over devices: as rules compute with them, and back into the network."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Replicate
+from torch.linalg import vector_norm
 
 
 def working_copy(tensor: Tensor, *, whole: bool = False) -> Tensor:
@@ -43,3 +46,12 @@ def write_tensor(parameter: Tensor, value: Tensor) -> None:
         everywhere = DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False)
         value = everywhere.redistribute(mesh, parameter.placements)
     parameter.copy_(value)
+
+
+def norm_of_all(tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return the norm of tensors taken as one vector.
+
+    Args:
+        tensors: at least one, maybe cut over devices; then all ranks must call.
+    """
+    return vector_norm(torch.stack([settled(vector_norm(each)) for each in tensors.values()]))

@@ -46,6 +46,7 @@ class Trainee:
                 rule.gradient_rule,
                 layers=layers_of(network),
                 run_again=lambda: [self.loss(*kept).backward() for kept in self.kept],
+                parts=self.pieces,
             )
         self.optimizer = RuleOptimizer(
             network.named_parameters(),
@@ -55,6 +56,17 @@ class Trainee:
             batch=self.batch,
             **numbers,
         )
+
+    def pieces(self):
+        """Four in all, whatever the forwards."""
+        for images, labels in self.kept:
+            for piece in zip(*(each.chunk(4 // self.parts) for each in (images, labels)), strict=True):
+
+                def run(images=piece[0], labels=piece[1]):
+                    (BATCH * self.loss(images, labels)).backward()
+                    return torch.tensor(float(len(images)))
+
+                yield run
 
     def loss(self, images, labels):
         scores = self.network(images)

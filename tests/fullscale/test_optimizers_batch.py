@@ -22,6 +22,7 @@ from fullscale.optimizers.layers import (
 )
 from fullscale.optimizers.parameter_groups import ParameterGroups
 from fullscale.optimizers.reference.curvature import (
+    adascale_reference,
     factors_reference,
     kfac_reference,
     sam_reference,
@@ -37,7 +38,7 @@ sys.path.pop(0)
 BATCH, Trainee = asking_network.BATCH, asking_network.Trainee
 batches, network_of = asking_network.batches, asking_network.network_of
 
-NAMES = ["kfac", "kfac_empirical", "sam:momentum", "sam:lars"]
+NAMES = ["kfac", "kfac_empirical", "sam", "sam:lars", "adascale"]
 RATES = [0.3, 0.2, 0.2, 0.1, 0.1, 0.1]
 
 
@@ -247,6 +248,30 @@ def test_sam_does_what_its_slow_twin_does():
     np.testing.assert_allclose(trainee.train(images, labels).numpy(), want, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [2.0, 4.0, 2000.0])
+def test_adascale_does_what_its_slow_twin_does(scale):
+    network = network_of()
+    trainee = Trainee("adascale", network, adascale_scale=scale, momentum=0.6)
+    start = torch.cat([p.detach().flatten() for p in network.parameters()]).numpy()
+    found = []
+    for images, labels, rate in zip(*batches(len(RATES)), RATES, strict=True):
+        vector = torch.cat([p.detach().flatten() for p in network.parameters()])
+        losses = [
+            flat_loss(network, *part) for part in zip(images.chunk(4), labels.chunk(4), strict=True)
+        ]
+        found.append(np.stack([torch.func.grad(loss)(vector).numpy() for loss in losses]))
+        trainee.optimizer.param_groups[0]["lr"] = rate
+        trainee.evaluate(images, labels)
+        trainee.optimizer.step()
+    numbers = {"adascale_scale": scale, "momentum": 0.6}
+    want, tau = adascale_reference(start, found, learning_rates=RATES, **numbers)
+    got = torch.cat([p.detach().flatten() for p in network.parameters()]).numpy()
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    state = trainee.optimizer.state[next(network.parameters())]
+    assert float(state["adascale_time"]) == pytest.approx(tau, rel=1e-12)
+    assert 1 < tau / len(RATES) < scale
+
+
 def test_sam_is_the_librarys():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -265,7 +290,7 @@ def test_sam_is_the_librarys():
         closure()
         theirs.step(closure)
     want = torch.cat([p.detach().flatten() for p in network.parameters()])
-    trainee = Trainee("sam:momentum", network_of(), sam_radius=0.3)
+    trainee = Trainee("sam", network_of(), sam_radius=0.3)
     # Theirs sums the gradient's norm in single precision.
     torch.testing.assert_close(trainee.train(images, labels), want, rtol=0, atol=3e-8)
 
@@ -273,8 +298,8 @@ def test_sam_is_the_librarys():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_in_several_forwards_is_the_step_in_one(name):
     images, labels = batches(5)
-    one, three = (Trainee(name, network_of(), parts=parts) for parts in (1, 3))
-    want, got = one.train(images, labels), three.train(images, labels)
+    one, two = (Trainee(name, network_of(), parts=parts) for parts in (1, 2))
+    want, got = one.train(images, labels), two.train(images, labels)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 

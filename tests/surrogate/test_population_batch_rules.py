@@ -1,5 +1,6 @@
 """Rules that ask a step's batch: a population trains as one member alone does."""
 
+import functools
 from dataclasses import replace
 
 import pytest
@@ -67,8 +68,22 @@ def alone(shared, member):
         functional.cross_entropy(network(kept[0]), kept[1]).backward()
         network.load_state_dict(buffers, strict=False)
 
+    def parts():
+        def run(images, labels):
+            buffers = {name: value.clone() for name, value in network.named_buffers()}
+            functional.cross_entropy(network(images), labels, reduction="sum").backward()
+            network.load_state_dict(buffers, strict=False)
+            return torch.tensor(float(len(images)))
+
+        for pair in zip(*(each.chunk(6) for each in kept), strict=True):
+            yield functools.partial(run, *pair)
+
     batch = NetworkBatch(
-        network, shared.rule.gradient_rule, layers=layers_of(network), run_again=run_again
+        network,
+        shared.rule.gradient_rule,
+        layers=layers_of(network),
+        run_again=run_again,
+        parts=parts,
     )
     optimizer = RuleOptimizer(
         network.named_parameters(),
@@ -104,8 +119,10 @@ KFAC = {"kl_clip": 0.01, "damping": 0.03, "weight_decay": 0.01}
 @pytest.mark.parametrize(
     ("rule", "numbers"),
     [
+        # One phase for all, then phases of their own.
         ("kfac", [{**KFAC, "inverse_every": 4.0}, {**KFAC, "inverse_every": 4.0, "momentum": 0.5}]),
         ("kfac", [{**KFAC, "inverse_every": 4.0}, {**KFAC, "factors_every": 2.0}]),
+        ("adascale", [{"adascale_scale": 4.0}, {"weight_decay": 0.1}]),
         ("kfac_empirical", [KFAC, {**KFAC, "kl_clip": 0.0}]),
         ("sam:momentum", [{}, {"sam_radius": 0.2}]),
         ("ema:sam:adam", [{"weight_decay": 0.1}, {"sam_radius": 0.0}]),

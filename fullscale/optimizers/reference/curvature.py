@@ -95,6 +95,43 @@ def kfac_reference(
     return weights
 
 
+def adascale_reference(
+    weight: Array,
+    parts: Sequence[Array],
+    *,
+    learning_rates: Sequence[float],
+    adascale_scale: float,
+    momentum: float,
+) -> tuple[Array, float]:
+    """Johnson et al. 2020, arXiv:2007.05105, Algorithm 1, around SGD with momentum.
+
+    Args:
+        weight: all weights as one vector.
+        parts: of each step, the mean gradients of equal parts of the batch: S in the source; of
+            others the variance is that of S by its inverse proportion to a part's examples.
+        learning_rates: one a step.
+        adascale_scale: S.
+        momentum: of the rule inside.
+
+    Returns:
+        The weight after the last step, and tau.
+    """
+    velocity, tau, averages = np.zeros_like(weight), 0.0, np.zeros(2)
+    theta = max(1 - adascale_scale / 1000, 0.0)
+    for t, (gradients, rate) in enumerate(zip(parts, learning_rates, strict=True)):
+        count = len(gradients)
+        mean = gradients.mean(axis=0)
+        sigma2 = (np.sum(gradients**2) - count * np.sum(mean**2)) / (count - 1)
+        mu2 = np.sum(mean**2) - sigma2 / count
+        found = np.maximum([sigma2 * adascale_scale / count, mu2], 0.0)
+        averages = found if t == 0 else theta * averages + (1 - theta) * found
+        gain = averages.sum() / (averages[0] / adascale_scale + averages[1])
+        velocity = momentum * velocity + mean
+        weight = weight - gain * rate * velocity
+        tau += gain
+    return weight, float(tau)
+
+
 def sam_reference(
     weight: Array,
     gradient_at: Callable[[int, Array], Array],
