@@ -36,6 +36,7 @@ class NetworkBatch:
         layers: Mapping[str, Layer],
         run_again: Callable[[], None],
         parts: Callable[[], Iterable[Callable[[], Tensor]]] = list,
+        is_shared: bool = True,
     ) -> None:
         """Know a network.
 
@@ -49,9 +50,11 @@ class NetworkBatch:
             parts: yields, for each part of this process's share, what runs its forward and
                 backward, leaves the sum of its examples' gradients in the network and returns
                 their number. As many on every process. For "parts".
+            is_shared: the step's examples are spread over all processes of the process group.
         """
         self._network, self._rule = network, rule
         self._run_again, self._parts = run_again, parts
+        self._processes = _num_processes() if is_shared else 1
         self.layers = dict(layers) if "factors" in rule.needs else {}
         self._steps, self._is_due = 0, True
         self._watch = LayerWatch()
@@ -127,7 +130,7 @@ class NetworkBatch:
         self._count = count if self.forwards == 1 else self._count + count
 
     def factors(self, steps: Tensor | None) -> Mapping[str, Factors]:
-        """Return A and G over the step's examples, of all processes.
+        """Return A and G over the step's examples, of all processes; once in a step.
 
         Args:
             steps: not needed here.
@@ -137,13 +140,13 @@ class NetworkBatch:
         """
         if not self._sums:
             raise RuntimeError("a step without a forward: NetworkBatch.note was not called")
-        count = _summed(self._count)
+        count, all_sums, self._sums = self._summed(self._count), self._sums, {}
         return {
             name: Factors(
-                inputs=_summed(sums.inputs) / count.to(sums.inputs.dtype),
-                outputs=_summed(sums.outputs) / count.to(sums.outputs.dtype),
+                inputs=self._summed(sums.inputs) / count.to(sums.inputs.dtype),
+                outputs=self._summed(sums.outputs) / count.to(sums.outputs.dtype),
             )
-            for name, sums in self._sums.items()
+            for name, sums in all_sums.items()
         }
 
     def gradients_at(self, parameters: Tensors) -> Tensors:
@@ -162,10 +165,21 @@ class NetworkBatch:
         found = {}
         for name, parameter in named.items():
             if parameter.grad is not None:
-                found[name] = _averaged(parameter.grad)
+                found[name] = self._averaged(parameter.grad)
             parameter.copy_(before[name][0])
             parameter.grad = before[name][1]
         return found
+
+    def _summed(self, tensor: Tensor) -> Tensor:
+        if self._processes > 1:
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def _averaged(self, gradient: Tensor) -> Tensor:
+        """Average over processes, unless FSDP2 has done so in the backward."""
+        if isinstance(gradient, DTensor) or self._processes == 1:
+            return gradient
+        return self._summed(gradient) / self._processes
 
     def hessian_product(self, direction: Tensors) -> Tensors:
         """Not answered by this batch yet."""
@@ -192,7 +206,7 @@ class NetworkBatch:
             parameter.grad = gradient
         squares, counts, parts = torch.stack(found).T
         if not self._is_cut:
-            squares, counts, parts = (_summed(each.sum()) for each in (squares, counts, parts))
+            squares, counts, parts = (self._summed(each.sum()) for each in (squares, counts, parts))
         return squares.sum() / counts.sum(), int(parts.sum())
 
     @property
@@ -209,25 +223,12 @@ class NetworkBatch:
         size = count.to(torch.float64).clone()
         square = norm_of_all(gradients).to(torch.float64).square()
         if self._is_cut:
-            size = _summed(size)
-            square = square * _processes() ** 2
+            size = self._summed(size)
+            square = square * self._processes**2
         return torch.stack([square / size.clamp(min=1), size, (size > 0).to(torch.float64)])
 
 
-def _processes() -> int:
+def _num_processes() -> int:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size()
     return 1
-
-
-def _summed(tensor: Tensor) -> Tensor:
-    if _processes() > 1:
-        distributed.all_reduce(tensor)
-    return tensor
-
-
-def _averaged(gradient: Tensor) -> Tensor:
-    """Average over processes, unless FSDP2 has done so in the backward."""
-    if isinstance(gradient, DTensor) or _processes() == 1:
-        return gradient
-    return _summed(gradient) / _processes()

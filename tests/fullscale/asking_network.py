@@ -60,7 +60,9 @@ class Trainee:
     def pieces(self):
         """Four in all, whatever the forwards."""
         for images, labels in self.kept:
-            for piece in zip(*(each.chunk(4 // self.parts) for each in (images, labels)), strict=True):
+            for piece in zip(
+                *(each.chunk(4 // self.parts) for each in (images, labels)), strict=True
+            ):
 
                 def run(images=piece[0], labels=piece[1]):
                     (BATCH * self.loss(images, labels)).backward()

@@ -26,6 +26,8 @@ from fullscale.sharding import whole
 
 LAYER_WISE = ["lars", "lars_mlperf", "lars_scaled_momentum", "lamb", "novograd"]
 WRAPPED = ["lookahead:adam", "ema:lars", *BATCH_RULES, "sam:momentum", "sam:muon"]
+# AdaScale's parts of each process's share of four examples.
+LOCAL_CUT = [(0, 1), (2, 3)]
 # In a direction without gradient Adam divides rounding by epsilon.
 EPSILONS = {"soap": 1e-3}
 # Per step about a hundredth of the weights' size for all.
@@ -60,7 +62,7 @@ def batches(dtype):
 class Trainee:
     """A network with its optimizer, and the batch that a rule may ask."""
 
-    def __init__(self, name, network, wrapped=None, cut=((0, 1), (2, 3))):
+    def __init__(self, name, network, wrapped=None, cut=None):
         self.network, self.wrapped, self.kept = network, wrapped or network, []
         rule, self.batch = get_update_rule(name), None
         if rule.gradient_rule is not None:
@@ -69,7 +71,8 @@ class Trainee:
                 rule.gradient_rule,
                 layers=layers_of(build(torch.float64)),
                 run_again=lambda: self.loss(network, *self.kept).backward(),
-                parts=lambda: [functools.partial(self.run_part, part) for part in cut],
+                parts=lambda: [functools.partial(self.run_part, part) for part in cut or LOCAL_CUT],
+                is_shared=cut is None,
             )
         self.optimizer = optimizer_of(name, network, self.batch)
 
