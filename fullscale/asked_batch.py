@@ -78,6 +78,12 @@ class AskedBatch:
                 f"--trainer.precision {module.trainer.precision}: {module.rule.name} needs "
                 "gradients without a scale; take bf16-mixed or 32-true"
             )
+        layout = module.data.plan.layout
+        if "hessian products" in self._rule.needs and layout.ranks_per_group > 1:
+            raise InputError(
+                f"--model.batch_norm_span {module.batch_norm_span}: {module.rule.name} can't take "
+                "second derivatives through statistics that processes share; take a smaller span"
+            )
         if "parts" in self._rule.needs and module.batch_norm_span is not None:
             raise InputError(
                 f"--model.batch_norm_span {module.batch_norm_span}: {module.rule.name} cuts each "
@@ -92,7 +98,7 @@ class AskedBatch:
             module.network,
             self._rule,
             layers=self._layers,
-            run_again=self._run_again,
+            losses=self._losses,
             parts=self._parts,
         )
         return self.batch
@@ -109,7 +115,7 @@ class AskedBatch:
             return self._module.scores(images)
         if forward == 0:
             self._kept = []
-        if {"gradients elsewhere", "parts"} & set(self._rule.needs):
+        if set(self._rule.needs) - {"factors"}:
             self._kept.append(batch)
         with self.batch.forward():
             scores = self._module.scores(images)
@@ -139,10 +145,10 @@ class AskedBatch:
             loss = self._module.training_step(batch)
         return loss / trainer.accumulate_grad_batches
 
-    def _run_again(self) -> None:
+    def _losses(self) -> Iterator[Tensor]:
         with self._again():
             for batch in self._kept:
-                self._run(batch).backward()
+                yield self._run(batch)
 
     def _parts(self) -> Iterator[Callable[[], Tensor]]:
         """Yield runs of parts of this process's forwards: as many pieces of each on all ranks."""

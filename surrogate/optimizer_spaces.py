@@ -99,6 +99,7 @@ NETWORK_SPACES: Final = {
     ),
     "kfac": _KFAC,
     "kfac_empirical": _KFAC,
+    "saddle_free": _alone(0.01, 10.0).searching(Dimension(name="damping", low=1e-3, high=10.0)),
     # By the effective rate at an eighth of the batch, the default scale.
     "adascale": _with_velocity(3e-3, 3.0, adascale_scale=8.0),
     "sam": _with_velocity(0.02, 10.0).searching(Dimension(name="sam_radius", low=0.01, high=0.5)),

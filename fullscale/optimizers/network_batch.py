@@ -5,7 +5,7 @@ What `gradient_rule.StepBatch` asks, answered by hooks on the layers during the 
 on every process and for every cut of the batch; sums over processes are taken here.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -22,7 +22,8 @@ from fullscale.optimizers.layers import (
     score_gradients,
     uniform_draws,
 )
-from fullscale.optimizers.whole_tensors import norm_of_all, write_tensor
+from fullscale.optimizers.whole_tensors import norm_of_all, working_copy, write_tensor
+from models_of_scaling.errors import InputError
 
 
 class NetworkBatch:
@@ -34,7 +35,7 @@ class NetworkBatch:
         rule: GradientRule,
         *,
         layers: Mapping[str, Layer],
-        run_again: Callable[[], None],
+        losses: Callable[[], Iterable[Tensor]],
         parts: Callable[[], Iterable[Callable[[], Tensor]]] = list,
         is_shared: bool = True,
     ) -> None:
@@ -44,16 +45,17 @@ class NetworkBatch:
             network: as it trains, maybe cut over devices; not compiled.
             rule: what it will ask.
             layers: of the network before it was cut.
-            run_again: runs the step's forwards of this process and their backwards at the weights
-                that the network then has, so that gradients add up as in the step, before the
-                processes average them. For "gradients elsewhere".
+            losses: runs the step's forwards of this process again, at the weights that the network
+                then has, and yields each one's loss, scaled as in the step: the gradients' sum,
+                averaged over processes, is the step's. For "gradients elsewhere" and "hessian
+                products".
             parts: yields, for each part of this process's share, what runs its forward and
                 backward, leaves the sum of its examples' gradients in the network and returns
                 their number. As many on every process. For "parts".
             is_shared: the step's examples are spread over all processes of the process group.
         """
         self._network, self._rule = network, rule
-        self._run_again, self._parts = run_again, parts
+        self._losses, self._parts = losses, parts
         self._processes = _num_processes() if is_shared else 1
         self.layers = dict(layers) if "factors" in rule.needs else {}
         self._steps, self._is_due = 0, True
@@ -161,7 +163,8 @@ class NetworkBatch:
             write_tensor(parameter, parameters[name])
             parameter.grad = None
         with torch.enable_grad():
-            self._run_again()
+            for loss in self._losses():
+                loss.backward()
         found = {}
         for name, parameter in named.items():
             if parameter.grad is not None:
@@ -182,8 +185,34 @@ class NetworkBatch:
         return self._summed(gradient) / self._processes
 
     def hessian_product(self, direction: Tensors) -> Tensors:
-        """Not answered by this batch yet."""
-        raise NotImplementedError
+        """Return the product of the Hessian of the step's loss with a vector, over all processes.
+
+        Args:
+            direction: by name, a tensor for each parameter that has a gradient.
+
+        Raises:
+            InputError: where the network is cut over devices: FSDP2's weights have one backward.
+        """
+        if self._is_cut:
+            raise InputError(
+                "--trainer.strategy: products with the Hessian need whole weights on each device; "
+                "take ddp, or another optimizer"
+            )
+        named = {n: p for n, p in self._network.named_parameters() if n in direction}
+        vectors = [direction[name].to(p.dtype) for name, p in named.items()]
+        total = [torch.zeros_like(p) for p in named.values()]
+        for loss in self._with_graph():
+            first = torch.autograd.grad(loss, list(named.values()), create_graph=True)
+            second = torch.autograd.grad(first, list(named.values()), vectors)
+            total = [old + new for old, new in zip(total, second, strict=True)]
+        return {
+            name: working_copy(self._averaged(each))
+            for name, each in zip(named, total, strict=True)
+        }
+
+    def _with_graph(self) -> Iterator[Tensor]:
+        with torch.enable_grad():
+            yield from self._losses()
 
     def part_square_norms(self) -> tuple[Tensor, int]:
         """Return the mean squared norm of the mean gradients of parts of the batch.

@@ -21,6 +21,7 @@ from fullscale.optimizers.novograd import NOVOGRAD
 from fullscale.optimizers.parameter_groups import tensor_traits as tensor_traits
 from fullscale.optimizers.radam import RADAM
 from fullscale.optimizers.rmsprop import RMSPROP
+from fullscale.optimizers.saddle_free import saddle_free
 from fullscale.optimizers.sam import sam
 from fullscale.optimizers.sgd import SGD
 from fullscale.optimizers.shampoo import SHAMPOO
@@ -46,6 +47,7 @@ BATCH_RULES: dict[str, UpdateRule] = {
         KFAC_EMPIRICAL,
         replace(sam(MOMENTUM), name="sam"),
         replace(adascale(MOMENTUM), name="adascale"),
+        replace(saddle_free(SGD), name="saddle_free"),
     )
 }
 WRAPPERS: dict[str, Callable[[UpdateRule], UpdateRule]] = {
@@ -53,9 +55,10 @@ WRAPPERS: dict[str, Callable[[UpdateRule], UpdateRule]] = {
     "ema": weight_average,
     "sam": sam,
     "adascale": adascale,
+    "saddle_free": saddle_free,
 }
 # Wrappers that make the gradient: one at a time.
-_MAKERS = (sam, adascale)
+_MAKERS = (sam, adascale, saddle_free)
 
 
 def get_update_rule(name: str) -> UpdateRule:

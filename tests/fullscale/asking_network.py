@@ -45,7 +45,7 @@ class Trainee:
                 network,
                 rule.gradient_rule,
                 layers=layers_of(network),
-                run_again=lambda: [self.loss(*kept).backward() for kept in self.kept],
+                losses=lambda: (self.loss(*kept) for kept in self.kept),
                 parts=self.pieces,
             )
         self.optimizer = RuleOptimizer(

@@ -63,9 +63,9 @@ def alone(shared, member):
     labels = torch.from_numpy(shared.data.train_labels)
     kept = []
 
-    def run_again():
+    def losses():
         buffers = {name: value.clone() for name, value in network.named_buffers()}
-        functional.cross_entropy(network(kept[0]), kept[1]).backward()
+        yield functional.cross_entropy(network(kept[0]), kept[1])
         network.load_state_dict(buffers, strict=False)
 
     def parts():
@@ -82,7 +82,7 @@ def alone(shared, member):
         network,
         shared.rule.gradient_rule,
         layers=layers_of(network),
-        run_again=run_again,
+        losses=losses,
         parts=parts,
     )
     optimizer = RuleOptimizer(
@@ -123,6 +123,7 @@ KFAC = {"kl_clip": 0.01, "damping": 0.03, "weight_decay": 0.01}
         ("kfac", [{**KFAC, "inverse_every": 4.0}, {**KFAC, "inverse_every": 4.0, "momentum": 0.5}]),
         ("kfac", [{**KFAC, "inverse_every": 4.0}, {**KFAC, "factors_every": 2.0}]),
         ("adascale", [{"adascale_scale": 4.0}, {"weight_decay": 0.1}]),
+        ("saddle_free", [{}, {"damping": 1.0}]),
         ("kfac_empirical", [KFAC, {**KFAC, "kl_clip": 0.0}]),
         ("sam:momentum", [{}, {"sam_radius": 0.2}]),
         ("ema:sam:adam", [{"weight_decay": 0.1}, {"sam_radius": 0.0}]),

@@ -132,6 +132,42 @@ def adascale_reference(
     return weight, float(tau)
 
 
+def saddle_free_reference(
+    weight: Array,
+    steps: Sequence[tuple[Array, Array]],
+    *,
+    learning_rates: Sequence[float],
+    damping: float,
+    vectors: int,
+) -> Array:
+    """Dauphin et al. 2014, arXiv:1406.2572, Algorithm 1, one step in each space, damping given.
+
+    The space of Lanczos' iteration is that of g, H g, ..., H^(k-1) g, here by QR of those.
+
+    Args:
+        weight: all weights as one vector.
+        steps: of each, the gradient and the whole Hessian.
+        learning_rates: one a step.
+        damping: lambda.
+        vectors: k.
+
+    Returns:
+        The weight after the last step.
+    """
+    for (gradient, hessian), rate in zip(steps, learning_rates, strict=True):
+        powers = [gradient / np.linalg.norm(gradient)]
+        for _ in range(vectors - 1):
+            following = hessian @ powers[-1]
+            for other in powers:
+                following = following - (other @ following) * other
+            powers.append(following / np.linalg.norm(following))
+        space = np.linalg.qr(np.stack(powers, axis=1))[0]
+        values, turn = np.linalg.eigh(space.T @ hessian @ space)
+        inverse = turn @ np.diag(1 / (np.abs(values) + damping)) @ turn.T
+        weight = weight - rate * space @ inverse @ space.T @ gradient
+    return weight
+
+
 def sam_reference(
     weight: Array,
     gradient_at: Callable[[int, Array], Array],
