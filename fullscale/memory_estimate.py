@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fullscale.optimizers.rule_optimizer import initial_state
+from fullscale.optimizers.layers import layers_of
+from fullscale.optimizers.rule_optimizer import initial_states
 from fullscale.optimizers.update_rule import UpdateRule
 from fullscale.sharding import blocks
 
@@ -118,8 +119,10 @@ def estimate_memory(
     )
     states = sum(
         state.nbytes
-        for parameter in network.parameters()
-        for state in initial_state(rule, parameter).values()
+        for each in initial_states(
+            rule, dict(network.named_parameters()), layers_of(network)
+        ).values()
+        for state in each.values()
     )
     size = weights_type.itemsize
     part = -(-count // shards)

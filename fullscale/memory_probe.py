@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.functional import cross_entropy
 
-from fullscale.optimizers.rule_optimizer import initial_state
+from fullscale.optimizers.layers import layers_of
+from fullscale.optimizers.rule_optimizer import initial_states
 from fullscale.optimizers.update_rule import UpdateRule
 from models_of_scaling.errors import InputError
 
@@ -124,8 +125,10 @@ class _TrainingAttempt:
         self._kept: list[Tensor] = []
         for parameter in self._network.parameters():
             parameter.grad = torch.zeros_like(parameter)
-            state = initial_state(rule, parameter)
-            self._kept += [*state.values(), torch.zeros_like(parameter)]
+            self._kept.append(torch.zeros_like(parameter))
+        named, layers = dict(self._network.named_parameters()), layers_of(self._network)
+        for state in initial_states(rule, named, layers).values():
+            self._kept += state.values()
 
     def __call__(self, examples: int) -> None:
         """Do it.

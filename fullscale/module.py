@@ -1,11 +1,14 @@
 """The LightningModule: a classifier whose update is the same on any number of processes."""
 
+import contextlib
 import copy
+from collections.abc import Generator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fullscale.asked_batch import AskedBatch, checked_rule
 from fullscale.batch_norm import BatchNormSpan, has_batch_norm, ignored_by_ddp
 from fullscale.data.micro_batches import MicroBatch
 from fullscale.data.modules import ImageData
@@ -137,7 +140,7 @@ class Classifier(GrowingModule, MeasuredModule):
             zero_init_last_batch_norm=zero_init_last_batch_norm,
         )
         self._seed = seed
-        self.rule = get_update_rule(optimizer)
+        self.rule = checked_rule(get_update_rule(optimizer), compiled=compile)
         self.numbers = rule_numbers(
             self.rule,
             {"momentum": momentum, "weight_decay": weight_decay, **(optimizer_numbers or {})},
@@ -153,6 +156,7 @@ class Classifier(GrowingModule, MeasuredModule):
         self._data: ImageData | None = None
         self._configured = False
         self._batch_norm: BatchNormSpan | None = None
+        self._asked: AskedBatch | None = None  # by rules that need more than the gradient
         self._forwards_in_step = 0
 
     @property
@@ -203,6 +207,8 @@ class Classifier(GrowingModule, MeasuredModule):
         self.settings.initialise(self.network)
         self.rate.check_adaptation(data.plan, has_batch_norm=has_batch_norm(self.network))
         self._traits = self.parameter_groups.traits(self.network)
+        if self.rule.gradient_rule is not None:
+            self._asked = AskedBatch(self, self.rule.gradient_rule, self.network)
 
     def setup(self, stage: str) -> None:
         """Find out what a device can hold, where that was asked for: all ranks together.
@@ -244,10 +250,11 @@ class Classifier(GrowingModule, MeasuredModule):
         """Return the update rule's optimizer; `optimizer_step` gives it each step's rate."""
         self._schedule = self.schedule
         return RuleOptimizer(
-            self.network.parameters(),
+            self.network.named_parameters(),
             rule=self.rule,
             learning_rate=self.learning_rate,
             traits=list(self._traits.values()),
+            batch=self._asked.open() if self._asked is not None else None,
             **self.numbers,
         )
 
@@ -268,7 +275,11 @@ class Classifier(GrowingModule, MeasuredModule):
         if self._batch_norm is not None:
             self._batch_norm.begin_forward(self._forwards_in_step)
         self._forwards_in_step += 1
-        losses = self.loss.per_example(self.scores(images), labels)
+        if self._asked is not None:
+            scores = self._asked.scores(batch, forward=self._forwards_in_step - 1)
+        else:
+            scores = self.scores(images)
+        losses = self.loss.per_example(scores, labels)
         total = (losses * weights).sum()
         self._weighted_loss.add_(total.detach())
         return total * self.layout.loss_scale
@@ -294,6 +305,19 @@ class Classifier(GrowingModule, MeasuredModule):
             images = images.to(memory_format=torch.channels_last)
         scores: Tensor = self.network(images)
         return scores
+
+    @contextlib.contextmanager
+    def without_counting(self) -> Generator[None]:
+        """Run forwards of the step again, from its first, which count for nothing.
+
+        Yields:
+            Nothing.
+        """
+        loss, forwards = self._weighted_loss.clone(), self._forwards_in_step
+        self._forwards_in_step = 0
+        yield
+        self._weighted_loss.copy_(loss)
+        self._forwards_in_step = forwards
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Let the optimizer step at this step's rate, then finish its batch-norm statistics.

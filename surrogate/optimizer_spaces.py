@@ -54,6 +54,12 @@ def _alone(low: float, high: float, **fixed: float) -> SearchSpace:
 _TRUST: Final = 0.05
 _ADAM: Final = {"beta2": 0.999, "epsilon": 1e-8}
 
+# Exact K-FAC: every batch's factors and inverses count at once. Its bound on the step is off, for
+# rate and damping are searched; Ma et al. 2019 search the same two.
+_KFAC: Final = _with_velocity(
+    1e-3, 10.0, factor_decay=0.95, kl_clip=0.0, factors_every=1.0, inverse_every=1.0
+).searching(Dimension(name="damping", low=1e-4, high=10.0))
+
 NETWORK_SPACES: Final = {
     "momentum": _with_velocity(0.02, 10.0),
     "sgd": _alone(0.02, 10.0),
@@ -78,6 +84,7 @@ NETWORK_SPACES: Final = {
     "sm3": _with_mean(1e-3, 1.0),
     "lion": _with_mean(1e-5, 0.03, beta2=0.99),
     "shampoo": _with_mean(1e-3, 3.0, epsilon=1e-4),
+    "soap": _with_mean(1e-3, 1.0, beta2=0.95, epsilon=1e-8, renew_every=10.0),
     # Its update has one length whatever the momentum: no effective learning rate.
     "muon": SearchSpace(
         dimensions=(_learning_rate(1e-3, 1.0), _decay("momentum", 0.05)),
@@ -90,6 +97,12 @@ NETWORK_SPACES: Final = {
         },
         velocity_decay="",
     ),
+    "kfac": _KFAC,
+    "kfac_empirical": _KFAC,
+    "saddle_free": _alone(0.01, 10.0).searching(Dimension(name="damping", low=1e-3, high=10.0)),
+    # By the effective rate at an eighth of the batch, the default scale.
+    "adascale": _with_velocity(3e-3, 3.0, adascale_scale=8.0),
+    "sam": _with_velocity(0.02, 10.0).searching(Dimension(name="sam_radius", low=0.01, high=0.5)),
 }
 
 # Methods of `surrogate.simulator.methods`; one box serves batch sizes from 1 to 262,144.

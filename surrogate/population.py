@@ -66,6 +66,9 @@ class Population:
             )
             for name in complete[0]
         }
+        # What a rule's phases depend on, without repetition.
+        periods = [{k: float(v) for k, v in n.items() if k.endswith("_every")} for n in complete]
+        self._periods = [each for k, each in enumerate(periods) if each not in periods[:k]]
 
     def advance(self, stop: int) -> None:
         """Train every place until `stop` optimizer steps are done."""
@@ -98,8 +101,16 @@ class Population:
             for t in range(until - start):
                 if rates is not None:
                     numbers["learning_rate"] = rates[t]
-                changing = take_step(self._task, changing, numbers, chosen[t])
+                phase = self._phase(start + t)
+                changing = take_step(self._task, changing, numbers, chosen[t], phase=phase)
         return changing
+
+    def _phase(self, steps: int) -> str | None:
+        """Return what a rule with phases does at a step, where all members agree in it."""
+        if self._task.rule.phase is None:
+            return None
+        phases = {self._task.rule.phase(steps, periods) for periods in self._periods}
+        return phases.pop() if len(phases) == 1 else None
 
     def _indices(self, part: slice, start: int, stop: int) -> Tensor:
         """Return the examples of the steps start ... stop - 1, shape (T, K, B)."""

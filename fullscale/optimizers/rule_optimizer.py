@@ -1,32 +1,22 @@
 """A torch.optim.Optimizer around an update rule, for any trainer and also for FSDP2's shards."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor import DTensor
 from torch.nn import Parameter
 
+from fullscale.optimizers.gradient_rule import Step
+from fullscale.optimizers.layers import Layer
+from fullscale.optimizers.network_batch import NetworkBatch
 from fullscale.optimizers.parameter_groups import tensor_traits
 from fullscale.optimizers.update_rule import InPlace, Numbers, State, TensorTraits, UpdateRule
+from fullscale.optimizers.whole_tensors import settled, working_copy, write_tensor
 
 _FUSED_TYPES = (torch.float32, torch.float64)
-
-
-def working_copy(tensor: Tensor, *, whole: bool = False) -> Tensor:
-    """Return a tensor as a rule computes with it: at least single precision.
-
-    Half-precision weights are updated in single precision, by a state in single precision, and
-    rounded once; a moment or a count of steps in bfloat16 would stand still after a few steps.
-
-    Args:
-        tensor: parameter or gradient, maybe cut over devices.
-        whole: gather it; then all ranks must call.
-    """
-    if whole and isinstance(tensor, DTensor):
-        tensor = tensor.full_tensor()
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def initial_state(rule: UpdateRule, parameter: Tensor) -> State:
@@ -37,24 +27,28 @@ def initial_state(rule: UpdateRule, parameter: Tensor) -> State:
         parameter: of any floating type, on any device.
     """
     start = working_copy(parameter.detach(), whole=rule.needs_whole_tensor)
-    return {name: _settled(value).clone() for name, value in rule.init_state(start).items()}
+    return {name: settled(value).clone() for name, value in rule.init_state(start).items()}
 
 
-def _settled(tensor: Tensor) -> Tensor:
-    """Return a state tensor as it is kept: single numbers (counts, norms) whole on every rank.
+def initial_states(
+    rule: UpdateRule, parameters: Mapping[str, Tensor], layers: Mapping[str, Layer]
+) -> dict[str, State]:
+    """Return the states of all parameters before the first step, the gradient rule's included.
 
-    A norm comes as parts of a sum; torch's checkpoints hand back single numbers as plain tensors.
+    Args:
+        rule: the method.
+        parameters: by name.
+        layers: with Kronecker factors, by the name of their weight; none for most rules.
     """
-    return tensor.full_tensor() if isinstance(tensor, DTensor) and tensor.ndim == 0 else tensor
-
-
-def _write(parameter: Tensor, value: Tensor) -> None:
-    """Write a new value into a parameter, whole or cut; without communication."""
-    if isinstance(parameter, DTensor) and not isinstance(value, DTensor):
-        mesh = parameter.device_mesh
-        everywhere = DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False)
-        value = everywhere.redistribute(mesh, parameter.placements)
-    parameter.copy_(value)
+    states = {name: initial_state(rule, parameter) for name, parameter in parameters.items()}
+    if rule.gradient_rule is not None:
+        copies = {
+            name: working_copy(parameter.detach(), whole=rule.needs_whole_tensor)
+            for name, parameter in parameters.items()
+        }
+        for name, own in rule.gradient_rule.init_states(copies, layers).items():
+            states[name] |= own
+    return states
 
 
 def _is_dense(parameter: Tensor) -> bool:
@@ -88,36 +82,69 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Iterable[Parameter] | Iterable[tuple[str, Parameter]],
         *,
         rule: UpdateRule,
         learning_rate: float,
         traits: Sequence[TensorTraits] | None = None,
+        batch: NetworkBatch | None = None,
         **numbers: float,
     ) -> None:
         """Collect the parameters into one group.
 
         Args:
-            params: of the network.
+            params: of the network; with their names where the rule needs a batch.
             rule: the method.
             learning_rate: before any schedule.
             traits: of each parameter; by its shape when not given.
+            batch: what a rule that makes its own gradient asks.
             **numbers: the rule's other numbers; its defaults where missing.
+
+        Raises:
+            ValueError: where the rule needs a batch and there is none.
         """
         complete = rule.numbers(learning_rate=learning_rate, **numbers)
         complete["lr"] = complete.pop("learning_rate")
-        self._rule = rule
-        everyone = list(params)
+        if rule.gradient_rule is not None and batch is None:
+            raise ValueError(f"{rule.name} makes its own gradient and needs a batch")
+        self._rule, self._batch = rule, batch
+        named = [each if isinstance(each, tuple) else ("", each) for each in params]
+        everyone = [parameter for _, parameter in named]
+        self._names = {parameter: name for name, parameter in named}
         chosen = [tensor_traits(p) for p in everyone] if traits is None else traits
         self._traits = dict(zip(everyone, chosen, strict=True))
         self._trained: dict[Parameter, Tensor] = {}
+        self._steps = 0
+        self._new: set[Parameter] = set()
         super().__init__(everyone, complete)
+        self._expect()
 
     @property
     def keeps_state(self) -> bool:
         """Whether there is anything besides the weights to save."""
-        parameters = (p for group in self.param_groups for p in group["params"])
-        return any(self._rule.init_state(p.detach()) for p in parameters)
+        return any(self._initial_states(self._all()).values())
+
+    def _all(self) -> list[Parameter]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def _initial_states(self, parameters: Sequence[Parameter]) -> dict[Parameter, State]:
+        if self._rule.gradient_rule is None:
+            return {p: initial_state(self._rule, p) for p in parameters}
+        assert self._batch is not None
+        named = {self._names[p]: p for p in parameters}
+        states = initial_states(self._rule, named, self._batch.layers)
+        return {p: states[name] for name, p in named.items()}
+
+    def _phase_at(self, steps: int) -> str | None:
+        if self._rule.phase is None:
+            return None
+        group = self.param_groups[0]
+        return self._rule.phase(steps, {name: group[name] for name in self._rule.defaults})
+
+    def _expect(self) -> None:
+        """Tell the batch which step comes next."""
+        if self._batch is not None:
+            self._batch.expect(self._steps, self._phase_at(self._steps))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -136,49 +163,90 @@ class RuleOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             numbers = {name: group[name] for name in self._rule.defaults}
             numbers["learning_rate"] = group["lr"]
-            moved = [p for p in group["params"] if p.grad is not None]
-            if not self._step_fused(moved, numbers):
-                for parameter in moved:
-                    self._step_tensor(parameter, numbers)
+            gradients = {p: p.grad for p in group["params"] if p.grad is not None}
+            self._begin_states(gradients)
+            if self._rule.gradient_rule is not None:
+                gradients = self._make_gradients(gradients, numbers)
+            if not self._step_fused(gradients, numbers):
+                for parameter, gradient in gradients.items():
+                    self._step_tensor(parameter, gradient, numbers)
+        self._steps += 1
+        self._expect()
         return loss
 
-    def _step_fused(self, parameters: list[Parameter], numbers: Numbers) -> bool:
+    def _begin_states(self, gradients: Mapping[Parameter, Tensor]) -> None:
+        """Give a state to those that have none yet."""
+        self._new = {parameter for parameter in gradients if not self.state[parameter]}
+        if self._new:
+            self.state.update(self._initial_states([p for p in gradients if p in self._new]))
+
+    def _make_gradients(
+        self, gradients: dict[Parameter, Tensor], numbers: dict[str, Any]
+    ) -> dict[Parameter, Tensor]:
+        """Ask the gradient rule; its states are kept, its factor of the rate goes into numbers."""
+        rule, batch = self._rule.gradient_rule, self._batch
+        assert rule is not None
+        assert batch is not None
+        if batch.forwards == 0 and numbers["learning_rate"] == 0:
+            return gradients  # torch's step without examples, before it loads a state
+        whole, phase = self._rule.needs_whole_tensor, self._phase_at(self._steps)
+        made = rule.make(
+            Step(
+                parameters={self._names[p]: working_copy(p, whole=whole) for p in gradients},
+                gradients={
+                    self._names[p]: working_copy(g, whole=whole) for p, g in gradients.items()
+                },
+                states={self._names[p]: self.state[p] for p in gradients},
+                numbers=numbers,
+                traits={self._names[p]: replace(self._traits[p], phase=phase) for p in gradients},
+                batch=batch,
+            )
+        )
+        numbers["learning_rate"] = numbers["learning_rate"] * made.rate_factor
+        found = {}
+        for parameter in gradients:
+            name = self._names[parameter]
+            self.state[parameter].update(made.states.get(name, {}))
+            if name in made.gradients:
+                found[parameter] = made.gradients[name]
+        return found
+
+    def _step_fused(self, gradients: Mapping[Parameter, Tensor], numbers: Numbers) -> bool:
         """Take the step in place where the rule, the numbers and all tensors allow it."""
         fused = self._rule.fused
-        if fused is None or not parameters or not all(map(_is_dense, parameters)):
+        if fused is None or not gradients or not all(map(_is_dense, gradients)):
             return False
         if not all(isinstance(number, float) for number in numbers.values()):
             return False
         if numbers.get("momentum", 1.0) == 0:  # torch's fused SGD then leaves the velocity alone
             return False
-        tensors = []
-        for parameter in parameters:
-            assert parameter.grad is not None
-            if not self.state[parameter]:
-                self.state[parameter] = initial_state(self._rule, parameter)
+        tensors, first = [], next(iter(gradients))
+        for parameter, gradient in gradients.items():
             state, traits = self.state[parameter], self._traits[parameter]
-            if not _are_alike(parameter, parameters[0], parameter.grad, state):
+            if not _are_alike(parameter, first, gradient, state):
                 return False
             tensors.append(
-                InPlace(parameter=parameter, gradient=parameter.grad, state=state, traits=traits)
+                InPlace(parameter=parameter, gradient=gradient, state=state, traits=traits)
             )
         fused(tensors, numbers)
         return True
 
-    def _step_tensor(self, parameter: Parameter, numbers: Numbers) -> None:
-        assert parameter.grad is not None
-        if not self.state[parameter]:
-            self.state[parameter] = initial_state(self._rule, parameter)
-        whole = self._rule.needs_whole_tensor
+    def _step_tensor(self, parameter: Parameter, gradient: Tensor, numbers: Numbers) -> None:
+        whole, traits = self._rule.needs_whole_tensor, self._traits[parameter]
+        before = self.state[parameter]
+        if self._rule.phase is not None:
+            # A tensor whose first gradient comes late begins with what is due at a first step.
+            steps = 0 if parameter in self._new else self._steps
+            traits = replace(traits, phase=self._phase_at(steps))
         new, state = self._rule.update(
             working_copy(parameter, whole=whole),
-            working_copy(parameter.grad, whole=whole),
-            self.state[parameter],
+            working_copy(gradient, whole=whole),
+            before,
             numbers,
-            self._traits[parameter],
+            traits,
         )
-        self.state[parameter] = {name: _settled(value) for name, value in state.items()}
-        _write(parameter, new)
+        self.state[parameter] = before | {name: settled(value) for name, value in state.items()}
+        write_tensor(parameter, new)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state in the types it was saved in.
@@ -194,6 +262,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         for index, parameter in zip(saved, ours, strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
                 self.state[parameter][name] = value.to(parameter.device).clone()
+        if self._rule.phase is not None:
+            self._steps = max(
+                (int(self.state[p]["steps"]) for p in ours if self.state[p]), default=0
+            )
+        self._expect()
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()
@@ -205,7 +278,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             parameter = cast("Parameter", key)
             whole = working_copy(parameter, whole=self._rule.needs_whole_tensor)
             self._trained[parameter] = parameter.detach().clone()
-            _write(parameter, self._rule.evaluation_parameter(whole, state))
+            write_tensor(parameter, self._rule.evaluation_parameter(whole, state))
 
     @torch.inference_mode(mode=False)
     @torch.no_grad()

@@ -7,20 +7,26 @@ arithmetic only: no `if` on a tensor's value, no in-place change, norms by
 `torch.linalg.vector_norm`. A Python `if` on a shape or a trait is fine.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from models_of_scaling.errors import InputError
+
+if TYPE_CHECKING:
+    from fullscale.optimizers.gradient_rule import GradientRule
 
 Number = float | Tensor
 Numbers = Mapping[str, Number]
 State = dict[str, Tensor]
 
 # Shares of the past that is kept: below 1, and searched by the logarithm of 1 - value.
-SHARES = frozenset({"momentum", "beta1", "beta2", "average_decay"})
+SHARES = frozenset({"momentum", "beta1", "beta2", "average_decay", "factor_decay"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +37,14 @@ class TensorTraits:
         decayed: it gets weight decay.
         adapted: it gets a layer-wise trust ratio, or a matrix method's update, under rules that
             have one.
+        phase: what a rule with work that is not done in every step does in this one, where the
+            caller counts steps (`UpdateRule.phase`); None: the rule computes all its work and
+            chooses by the count in its state, as it must where members differ.
     """
 
     decayed: bool = True
     adapted: bool = True
+    phase: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +74,10 @@ class UpdateRule:
         evaluation_parameter: (parameter, state) -> the weight to evaluate with, where that is not
             the one that is trained (averages of weights); None where it is.
         fused: the same step in place, for speed; equal to `update` by test. For `RuleOptimizer`.
+        phase: (steps done before, numbers) -> what work is due in this step, in a word of the
+            rule's own, for `TensorTraits.phase`; None where every step does the same.
+        gradient_rule: how the gradient that `update` takes is made of a step's batch; None: it is
+            the loss's own.
     """
 
     name: str
@@ -73,6 +87,8 @@ class UpdateRule:
     needs_whole_tensor: bool = False
     evaluation_parameter: Callable[[Tensor, State], Tensor] | None = None
     fused: Callable[[Sequence[InPlace], Numbers], None] | None = None
+    phase: Callable[[int, Mapping[str, float]], str] | None = None
+    gradient_rule: GradientRule | None = None
 
     def numbers(self, **given: Number) -> dict[str, Number]:
         """Return the given numbers completed by the defaults.
@@ -97,10 +113,13 @@ def check_number(name: str, value: float) -> None:
         value: given.
 
     Raises:
-        InputError: where it is negative or not finite, or a share is not below 1.
+        InputError: where it is negative or not finite, a share is not below 1, or a period in
+            steps is not a whole number from 1 on.
     """
     if name.split()[-1] in SHARES and not 0 <= value < 1:
         raise InputError(f"{name} {value:g} must be at least 0 and below 1")
+    if name.endswith("_every") and not (value >= 1 and float(value).is_integer()):
+        raise InputError(f"{name} {value:g} must be a whole number of steps, at least 1")
     if not 0 <= value < math.inf:
         raise InputError(f"{name} {value:g} must be finite and not negative")
 

@@ -118,7 +118,7 @@ def table_in_words(table: Table) -> str:
     text = [table.question, ""]
     for number, (label, value, gain, loss) in enumerate(lines):
         first = "" if number == 0 else label
-        text.append(f"{first:<{width}}  {value}  {gain:<{third}}  {loss}".rstrip())
+        text.append(f"{first:<{width}}  {value:>9}  {gain:<{third}}  {loss}".rstrip())
     effects = [each for row in table.rows for each in (row.gain, row.loss) if each is not None]
     text += ["", *_notes(table, effects)]
     return "\n".join(text)

@@ -9,6 +9,7 @@ K is a size of the program's outermost loops only and all other sizes are consta
 numbers do not depend on K, bit for bit; tests/surrogate/test_population_compiled.py holds it.
 """
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -33,7 +34,14 @@ _OPEN = 0  # the key of the program whose K is left open
 _EXAMPLE_SIZE = 6  # K while that is traced
 
 
-def take_step(task: Task, changing: Changing, numbers: Stacked, chosen: Tensor) -> Changing:
+def take_step(
+    task: Task,
+    changing: Changing,
+    numbers: Stacked,
+    chosen: Tensor,
+    *,
+    phase: str | None = None,
+) -> Changing:
     """Take one step of all members of a population; the task keeps the programs.
 
     Args:
@@ -41,19 +49,21 @@ def take_step(task: Task, changing: Changing, numbers: Stacked, chosen: Tensor) 
         changing: the members' parameters, buffers and states, stacked.
         numbers: the rule's numbers, shape (K,) each.
         chosen: the members' examples, shape (K, B).
+        phase: what is due in this step for all members alike; each phase has its own program.
 
     Returns:
         The new parameters, buffers and states.
     """
     everything = (changing, numbers, chosen, task.images, task.one_hot)
-    if task.compiled and _OPEN not in task.programs:
-        task.programs[_OPEN] = _compiled(task.population_step, everything, num_stacked=3)
-    step: Callable[..., Changing] | None = task.programs.get(_OPEN)
+    whole_step = functools.partial(task.population_step, phase=phase)
+    if task.compiled and (_OPEN, phase) not in task.programs:
+        task.programs[_OPEN, phase] = _compiled(whole_step, everything, num_stacked=3)
+    step: Callable[..., Changing] | None = task.programs.get((_OPEN, phase))
     if step is None:
         size = len(chosen)
-        if size not in task.programs:
-            task.programs[size] = _traced(task.population_step, everything)
-        step = task.programs[size]
+        if (size, phase) not in task.programs:
+            task.programs[size, phase] = _traced(whole_step, everything)
+        step = task.programs[size, phase]
     return step(*everything)
 
 
@@ -71,7 +81,7 @@ def program_of(
         A function of like arguments.
     """
     program = None
-    if task.compiled and task.programs.get(_OPEN, True) is not None:
+    if task.compiled and None not in task.programs.values():
         program = _compiled(function, arguments, num_stacked=0)
     return program or _traced(function, arguments)
 

@@ -3,24 +3,28 @@
 Shapes: K members, B examples per step, N examples of a data set.
 """
 
+import copy
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import grad, vmap
+from torch.func import vmap
 from torch.nn import functional
 
 from fullscale.data.image_arrays import ImageArrays
 from fullscale.data.normalization import Normalization
 from fullscale.loss import ClassifierLoss
 from fullscale.models import build_network, count_parameters
+from fullscale.optimizers.gradient_rule import Step
+from fullscale.optimizers.layers import Layer, LayerWatch, layers_of
 from fullscale.optimizers.parameter_groups import ParameterGroups
 from fullscale.optimizers.update_rule import State, TensorTraits, UpdateRule
+from surrogate.training.member_batch import MemberBatch
 from surrogate.training.stacked_network import Stacked, StackedNetwork
 
 # The training loss is measured on the whole training set, or its first 2,048 examples if larger.
@@ -91,6 +95,8 @@ class Task:
     def __post_init__(self) -> None:
         """Build the template now: a trace, where it would else be built, may draw no numbers."""
         _ = self.stacked_network, self.traits
+        if self.layers:
+            _ = self.output_shapes
 
     @functools.cached_property
     def traits(self) -> dict[str, TensorTraits]:
@@ -166,12 +172,26 @@ class Task:
         labels = torch.from_numpy(self.data.validation_labels).to(self.device)
         return self._on_device(self.data.validation_images), labels
 
+    def loss_of_scores(self, scores: Tensor, one_hot: Tensor) -> Tensor:
+        """Return the training loss, summed over examples.
+
+        Args:
+            scores: logits, shape (B, num_classes).
+            one_hot: shape (B, num_classes).
+        """
+        if self.loss != ClassifierLoss():
+            return self.loss.per_example(scores, one_hot).sum()
+        # Classes first: over a short last axis torch's CPU log_softmax is ten times slower.
+        log_probability = functional.log_softmax(scores.T, dim=0)
+        return -(log_probability * one_hot.T).sum()
+
     def member_step(
         self,
         changing: Changing,
         numbers: Stacked,
         images: Tensor,
         one_hot: Tensor,
+        phase: str | None = None,
     ) -> Changing:
         """Take one optimizer step of one member; to be mapped over members.
 
@@ -180,36 +200,76 @@ class Task:
             numbers: 0-d tensors.
             images: shape (B, channels, height, width).
             one_hot: shape (B, num_classes).
+            phase: what is due in this step (`UpdateRule.phase`), where it is so for all members.
 
         Returns:
             The new parameters, buffers and states.
         """
         parameters, buffers, states = changing
-
-        def loss(parameters: Stacked) -> tuple[Tensor, Stacked]:
-            logits, after = self.stacked_network.train_forward(parameters, buffers, images)
-            if self.loss != ClassifierLoss():
-                return self.loss.per_example(logits, one_hot).sum() / self.batch_size, after
-            # Classes first: over a short last axis torch's CPU log_softmax is ten times slower.
-            log_probability = functional.log_softmax(logits.T, dim=0)
-            return -(log_probability * one_hot.T).sum() / self.batch_size, after
-
-        gradients, buffers = grad(loss, has_aux=True)(parameters)
-        updated = {
-            name: self.rule.update(
-                parameter, gradients[name], states[name], numbers, self.traits[name]
+        rule, traits = self.rule, self._traits_in(phase)
+        counts = _counts(states) if self._watches(phase) else None
+        batch = MemberBatch(self, parameters, buffers, examples=(images, one_hot), steps=counts)
+        gradients = batch.gradients
+        if rule.gradient_rule is not None:
+            step = Step(
+                parameters=parameters,
+                gradients=gradients,
+                states=states,
+                numbers=numbers,
+                traits=traits,
+                batch=batch,
             )
+            made = rule.gradient_rule.make(step)
+            gradients = made.gradients
+            numbers = numbers | {"learning_rate": numbers["learning_rate"] * made.rate_factor}
+            states = {name: state | made.states.get(name, {}) for name, state in states.items()}
+        updated = {
+            name: rule.update(parameter, gradients[name], states[name], numbers, traits[name])
             for name, parameter in parameters.items()
         }
         return (
             {name: pair[0] for name, pair in updated.items()},
-            buffers,
+            batch.buffers,
             # In the order that they came in: a traced program knows its tensors by their place.
-            {name: {key: pair[1][key] for key in states[name]} for name, pair in updated.items()},
+            {
+                name: {key: pair[1].get(key, states[name][key]) for key in states[name]}
+                for name, pair in updated.items()
+            },
         )
 
+    def _traits_in(self, phase: str | None) -> dict[str, TensorTraits]:
+        if phase is None:
+            return self.traits
+        return {name: replace(traits, phase=phase) for name, traits in self.traits.items()}
+
+    def _watches(self, phase: str | None) -> bool:
+        """Return whether Kronecker factors are gathered in a step."""
+        rule = self.rule.gradient_rule
+        return rule is not None and "factors" in rule.needs and rule.is_due(phase)
+
+    @functools.cached_property
+    def layers(self) -> dict[str, Layer]:
+        """The layers with Kronecker factors, by the name of their weight; none if unneeded."""
+        rule = self.rule.gradient_rule
+        return layers_of(self.template) if rule is not None and "factors" in rule.needs else {}
+
+    @functools.cached_property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one example's outputs of each of `layers`."""
+        watch, network = LayerWatch(), copy.deepcopy(self.template).eval()
+        image = torch.zeros((1, *self.data.image_shape), device=self.device, dtype=self.dtype)
+        with torch.no_grad(), watch.watching(network, self.layers):
+            network(image)
+        return {name: tuple(output.shape[1:]) for name, output in watch.outputs.items()}
+
     def population_step(
-        self, changing: Changing, numbers: Stacked, chosen: Tensor, images: Tensor, one_hot: Tensor
+        self,
+        changing: Changing,
+        numbers: Stacked,
+        chosen: Tensor,
+        images: Tensor,
+        one_hot: Tensor,
+        phase: str | None = None,
     ) -> Changing:
         """Take one step of K members, operation by operation; `mapped_step.py` makes it fast.
 
@@ -219,6 +279,7 @@ class Task:
             chosen: the members' examples, shape (K, B).
             images: of the whole training split.
             one_hot: likewise.
+            phase: as in `member_step`.
 
         Returns:
             The new parameters, buffers and states.
@@ -230,7 +291,8 @@ class Task:
         else:
             batch = self.to_numbers(images.index_select(0, flat)).view(*size, *images.shape[1:])
             wanted = one_hot.index_select(0, flat).view(*size, -1)
-        mapped: Callable[..., Changing] = vmap(self.member_step)
+        step = functools.partial(self.member_step, phase=phase)
+        mapped: Callable[..., Changing] = vmap(step)
         return mapped(changing, numbers, batch, wanted)
 
     def evaluation_parameters(self, parameters: Stacked, states: StackedStates) -> Stacked:
@@ -251,7 +313,17 @@ class Task:
             out of the map unmapped in storage; it is made whole, so that members share none.
         """
         states = {name: vmap(self.rule.init_state)(value) for name, value in parameters.items()}
+        rule = self.rule.gradient_rule
+        if rule is not None:
+            mapped = vmap(functools.partial(rule.init_states, layers=self.layers))
+            for name, own in mapped(parameters).items():
+                states[name] |= own
         return {
             name: {key: value.contiguous().clone() for key, value in state.items()}
             for name, state in states.items()
         }
+
+
+def _counts(states: StackedStates) -> Tensor:
+    """Return the count of steps that a rule with phases keeps."""
+    return next(iter(states.values()))["steps"]

@@ -32,6 +32,11 @@ class StackedNetwork:
         # One member at a time is evaluated, so torch's own layers know of no other either.
         self._evaluation = copy.deepcopy(template).eval()
 
+    @property
+    def training_form(self) -> nn.Module:
+        """The network that `train_forward` runs, for hooks on its modules."""
+        return self._training
+
     @staticmethod
     def stack(networks: Sequence[nn.Module]) -> tuple[Stacked, Stacked]:
         """Return the parameters and the buffers of K networks, stacked along a first dimension."""

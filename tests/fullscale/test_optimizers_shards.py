@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fullscale.optimizers.registry import UPDATE_RULES
+from fullscale.optimizers.registry import BATCH_RULES, UPDATE_RULES
 
 SCRIPT = Path(__file__).with_name("run_rules.py")
 LAYER_WISE = ["lars", "lars_mlperf", "lars_scaled_momentum", "lamb", "novograd"]
+ALL = [*UPDATE_RULES, "lookahead:adam", "ema:lars", *BATCH_RULES, "sam:momentum", "sam:muon"]
 pytestmark = pytest.mark.slow
 
 
@@ -35,7 +36,7 @@ def differences(tmp_path_factory):
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("name", [*UPDATE_RULES, "lookahead:adam", "ema:lars"])
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_two_processes_give_the_weights_of_one_also_when_resumed_half_way(
     differences, name, strategy

@@ -27,6 +27,14 @@ LARS_RESNET = (
     "--model.batch_norm_span=16",
 )
 LARS_MLP_32 = (*LARS, "--data.global_batch_size=97", "--trainer.precision=32-true")
+ASKED = ("--model.train_duration=20 steps", "--data.evaluate_every=20 steps")
+KFAC = (
+    *(*ASKED, "--data.global_batch_size=97", "--model.name=small_cnn"),
+    *("--model.optimizer=kfac", "--model.weight_decay=0.01"),
+    "--model.optimizer_numbers={inverse_every: 5}",
+)
+SAM = (*ASKED, *RESNET, "--model.optimizer=sam:lars", "--model.batch_norm_span=16")
+ADASCALE = (*ASKED, "--data.global_batch_size=96", "--model.optimizer=adascale")
 WHOLE_SET = ("--data.global_batch_size=1024", "--model.decay_power=0")
 HOOK = ("--data.global_batch_size=64", "--model.learning_rate=0.05")
 LOCAL = (
@@ -52,6 +60,9 @@ ALONE = {
     "last_step_only": LAST_STEP_ONLY,
     "lars": LARS_RESNET,
     "lars_32": LARS_MLP_32,
+    "kfac": KFAC,
+    "sam": SAM,
+    "adascale": ADASCALE,
     "hook": HOOK,
     "hook_8": (*HOOK, "--data.evaluate_every=4 steps", "--model.train_duration=8 steps"),
 }
@@ -78,6 +89,12 @@ TOGETHER = {
         "--trainer.strategy=fsdp2",
     ),
     "lars_32_fsdp2": (*LARS_MLP_32, "--trainer.strategy=fsdp2"),
+    "kfac_ddp": (*KFAC, ACCUMULATED),
+    "kfac_fsdp2": (*KFAC, "--trainer.strategy=fsdp2"),
+    "sam_ddp": (*SAM, "--data.max_per_device_batch_size=8"),
+    "sam_fsdp2": (*SAM, "--trainer.strategy=fsdp2"),
+    "adascale_ddp": (*ADASCALE, "--data.max_per_device_batch_size=24"),
+    "adascale_fsdp2": (*ADASCALE, "--trainer.strategy=fsdp2"),
     "hook_fp16": (*HOOK, "--comm.hook=fp16"),
     "hook_powersgd": (*HOOK, "--comm.hook=powersgd", "--comm.start_steps=2"),
     "hook_8_local": (*HOOK, *LOCAL),
@@ -193,6 +210,16 @@ def test_20_steps_of_lars_have_norms_of_whole_tensors_also_where_they_are_cut(ru
 
 def test_20_steps_of_lars_in_single_precision_agree_to_its_rounding(runs):
     assert largest_difference(runs, "lars_32", "lars_32_fsdp2") < 1e-6
+
+
+@pytest.mark.parametrize("name", ["kfac_ddp", "kfac_fsdp2", "sam_ddp", "sam_fsdp2", "adascale_ddp"])
+def test_20_steps_of_what_asks_the_batch_for_more_are_the_same_on_two_processes(runs, name):
+    # As above; K-FAC's inverses multiply rounding by the inverse of the damping, 1e3.
+    assert largest_difference(runs, name.partition("_")[0], name) < 1e-10
+
+
+def test_adascale_on_shards_has_parts_of_its_own_and_so_another_estimate(runs):
+    assert 1e-6 < largest_difference(runs, "adascale", "adascale_fsdp2") < 0.5
 
 
 def test_the_probe_takes_what_the_smallest_device_holds(runs):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from fullscale.optimizers.registry import UPDATE_RULES
+from fullscale.optimizers.registry import BATCH_RULES, UPDATE_RULES, get_update_rule
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Trial
@@ -255,18 +255,20 @@ def test_every_optimizer_with_a_search_space_exists_and_its_space_sets_all_its_n
             if workload.engine != "population":
                 assert name in METHODS
                 continue
-            defaults = UPDATE_RULES[name].defaults
+            defaults = get_update_rule(name).defaults
             searched = {each.name for each in space.dimensions} | set(space.fixed)
             assert searched == {"learning_rate", *defaults}
-            # Stated there: ImageNet's trust coefficient does not fit.
-            own = {key: x for key, x in space.fixed.items() if key != "trust_coefficient"}
+            # Stated there: ImageNet's trust coefficient does not fit, nor K-FAC's economies.
+            others = {"trust_coefficient", "kl_clip", "inverse_every"}
+            own = {key: x for key, x in space.fixed.items() if key not in others}
             assert own == {key: defaults[key] for key in own}, name
 
 
 def test_every_update_rule_can_be_searched_but_those_that_say_why_not():
     # Akiba's transition is planned in steps of a run whose length a search does not know; the
     # authors' AdaBound differs from the paper's by its numbers' scale only.
-    assert set(UPDATE_RULES) - set(NETWORK_SPACES) == {"rmsprop_to_sgd", "adabound_authors"}
+    everyone = {*UPDATE_RULES, *BATCH_RULES}
+    assert everyone - set(NETWORK_SPACES) == {"rmsprop_to_sgd", "adabound_authors"}
 
 
 @pytest.mark.parametrize(

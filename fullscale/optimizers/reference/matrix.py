@@ -44,6 +44,68 @@ def shampoo_reference(
     return weight
 
 
+def soap_reference(
+    weight: Array,
+    gradients: Iterable[Array],
+    *,
+    learning_rates: Sequence[float],
+    **numbers: float,
+) -> Array:
+    """Vyas et al. 2024, arXiv:2409.11321, Algorithm 3, with the details of the authors' program.
+
+    Axes of length 1 are dropped; the first step only finds the bases, whose empty directions are
+    split by the order of the axes.
+
+    Returns:
+        The weight after the last step.
+    """
+    sizes = [size for size in weight.shape if size > 1] or [1]
+    axes = range(len(sizes)) if len(sizes) > 1 else range(0)
+    beta1, beta2 = numbers["beta1"], numbers["beta2"]
+    m, v = np.zeros(sizes), np.zeros(sizes)
+    statistics = [np.zeros((size, size)) for size in sizes]
+    bases: list[Array] = []
+    for t, (gradient, learning_rate) in enumerate(zip(gradients, learning_rates, strict=True)):
+        g = gradient.reshape(sizes)
+        if t > 0:
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * _turned(g, [q.T for q in bases]) ** 2
+            corrected = np.sqrt(1 - beta2**t) / (1 - beta1**t) * _turned(m, [q.T for q in bases])
+            n = _turned(corrected / (np.sqrt(v) + numbers["epsilon"]), bases)
+            weight = weight - learning_rate * n.reshape(weight.shape)
+            weight = (1 - learning_rate * numbers["weight_decay"]) * weight
+        for axis in axes:
+            rows = np.moveaxis(g, axis, 0).reshape(sizes[axis], -1)
+            statistics[axis] = beta2 * statistics[axis] + (1 - beta2) * rows @ rows.T
+        if t == 0:
+            bases = [_eigenvectors(statistics[axis]) for axis in axes]
+        elif t % int(numbers["renew_every"]) == 0:
+            for axis in axes:
+                estimates = np.diag(bases[axis].T @ statistics[axis] @ bases[axis])
+                order = np.argsort(-estimates, kind="stable")
+                v = np.take(v, order, axis=axis)
+                bases[axis] = np.linalg.qr(statistics[axis] @ bases[axis][:, order])[0]
+    return weight
+
+
+def _turned(tensor: Array, matrices: Sequence[Array]) -> Array:
+    """Multiply each axis by its matrix."""
+    for axis, matrix in enumerate(matrices):
+        tensor = np.moveaxis(np.tensordot(matrix, tensor, axes=(1, axis)), 0, axis)
+    return tensor
+
+
+def _eigenvectors(matrix: Array) -> Array:
+    """Return eigenvectors by falling eigenvalue; those of 0 are those of diag(n, ..., 1) there."""
+    values, vectors = np.linalg.eigh(matrix)
+    rank = int(np.sum(values > 1e-13 * max(values[-1], 1e-300)))
+    filled = vectors[:, len(values) - rank :][:, ::-1]
+    null = vectors[:, : len(values) - rank]
+    ramp = np.diag(np.arange(len(values), 0, -1) / len(values))
+    inner = np.linalg.eigh(null.T @ ramp @ null)[1][:, ::-1]
+    return np.concatenate([filled, null @ inner], axis=1)
+
+
 def muon_reference(
     weight: Array,
     gradients: Iterable[Array],

@@ -53,5 +53,7 @@ TWINS: dict[str, Twin] = {
     "sm3": Twin(function=adaptive.sm3_reference),
     "lion": Twin(function=adaptive.lion_reference),
     "shampoo": Twin(function=matrix.shampoo_reference, numbers={"beta1": 0.5, "epsilon": 0.1}),
+    # The bases are renewed twice within five steps.
+    "soap": Twin(function=matrix.soap_reference, numbers={**_ADAM, "renew_every": 2.0}),
     "muon": Twin(function=matrix.muon_reference),
 }
