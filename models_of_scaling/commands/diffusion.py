@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV with steps and distance, or a folder of such files (docs/diffusion.md)",
     )
     parser.add_argument("--layer", default="", help="of that layer instead of all weights")
+    parser.add_argument(
+        "--clock",
+        choices=("steps", "learning_rate"),
+        default="steps",
+        help="t: steps, or their learning rates summed, over the peak",
+    )
     parser.add_argument("--from-steps", type=float, default=1.0, help="leave out earlier steps")
     parser.add_argument(
         "--to-steps", type=float, default=float("inf"), help="leave out later steps"
@@ -57,7 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.replicates < 20:
         raise InputError(f"--replicates {arguments.replicates} must be at least 20")
     choice = WalkChoice(
-        layer=arguments.layer, from_steps=arguments.from_steps, to_steps=arguments.to_steps
+        layer=arguments.layer,
+        clock=arguments.clock,
+        from_steps=arguments.from_steps,
+        to_steps=arguments.to_steps,
     )
     study = study_diffusion(
         read_walks(arguments.table, choice),
@@ -103,7 +112,7 @@ def _lines(study: "DiffusionStudy") -> list[str]:
         lines += ["Between settings:", *(f"  {words.trend_in_words(e)}" for e in study.trends)]
     elif len(study.settings) > 1:
         lines.append(
-            "How nu moves with batch size, learning rate and optimizer can't be told: that takes more "
-            "settings than properties that differ, and properties that differ apart."
+            "How nu moves with batch size, learning rate and optimizer can't be told: that takes "
+            "more settings than properties that differ, and properties that differ apart."
         )
     return lines[:-1] if lines[-1] == "" else lines

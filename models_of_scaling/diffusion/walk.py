@@ -7,9 +7,10 @@ import numpy as np
 
 from models_of_scaling.quantities import Floats
 
-# A fall of the learning rate below this share of what it was counts as a drop; step schedules
-# divide by 2 to 10, smooth ones by less from one recorded step to the next.
-_DROP = 0.6
+# A fall of the learning rate below this share of what it was counts as a drop: step schedules
+# divide by 2 to 10. A smooth one may fall so much between two recorded steps, but falls before and
+# after, too.
+_DROP, _LEVEL = 0.6, 0.9
 # With more drops than this the learning rate falls smoothly, or in so many steps that each regime
 # would have a handful of points.
 MOST_DROPS = 3
@@ -20,7 +21,7 @@ class Walk:
     """One run's distances from its start.
 
     Attributes:
-        steps: optimizer steps, rising, each at least 1; shape (N,).
+        steps: optimizer steps, or another clock, rising from above 0; shape (N,).
         distance: ||w_t - w_0|| there, positive; shape (N,).
         drops: steps after which the learning rate was much lower, rising; none where it did not
             fall, or fell smoothly.
@@ -34,12 +35,12 @@ class Walk:
         """Check.
 
         Raises:
-            ValueError: where steps do not rise from 1, or a distance is not positive.
+            ValueError: where steps do not rise from above 0, or a distance is not positive.
         """
         if self.steps.shape != self.distance.shape or self.steps.ndim != 1:
             raise ValueError("steps and distance must be two rows of one length")
-        if not (np.diff(self.steps) > 0).all() or not self.steps[0] >= 1:
-            raise ValueError("steps must rise, from at least 1")
+        if not (np.diff(self.steps) > 0).all() or not self.steps[0] > 0:
+            raise ValueError("steps must rise, from above 0")
         if not ((self.distance > 0) & np.isfinite(self.distance)).all():
             raise ValueError("distance must be positive and finite")
 
@@ -61,14 +62,16 @@ def learning_rate_drops(steps: Floats, learning_rate: Floats) -> tuple[float, ..
         learning_rate: of each of those steps; shape (N,).
 
     Returns:
-        Each the last recorded step before a fall to less than 0.6 of what it was. Empty where there
-        are more than three: then it falls smoothly and there is no regime to speak of.
+        Each the last recorded step before a fall to less than 0.6 of what it was, between levels.
+        Empty where there are more than three: each regime would have too few points.
 
     >>> learning_rate_drops(np.array([1.0, 10.0, 20.0]), np.array([0.1, 0.1, 0.01]))
     (10.0,)
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        falls = np.flatnonzero(learning_rate[1:] < _DROP * learning_rate[:-1])
+        ratio = learning_rate[1:] / learning_rate[:-1]
+    level = np.concatenate([[True], ratio > _LEVEL, [True]])
+    falls = np.flatnonzero((ratio < _DROP) & level[:-2] & level[2:])
     return tuple(float(steps[place]) for place in falls) if len(falls) <= MOST_DROPS else ()
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.quantities import Floats
 from models_of_scaling.tables import RawTable, read_csv
 
+Clock = Literal["steps", "learning_rate"]
 _OF_A_RUN = ("batch_size", "optimizer", "seed", "run")
 _DISTANCE = "distance"
 
@@ -45,11 +47,14 @@ class WalkChoice:
 
     Attributes:
         layer: its distance instead of that of all weights; "" for all.
+        clock: t is the number of steps, or the sum of their learning rates over the peak: steps at
+            the peak that would have moved as far.
         from_steps: first step that counts.
         to_steps: last one.
     """
 
     layer: str = ""
+    clock: Clock = "steps"
     from_steps: float = 1.0
     to_steps: float = math.inf
 
@@ -108,27 +113,39 @@ def _walks_of(raw: RawTable, choice: WalkChoice) -> Iterator[tuple[Setting, Walk
         if "batch_size" in raw.columns
         else np.zeros(len(steps))
     )
+    sums = steps
+    if choice.clock == "learning_rate":
+        if "learning_rate" not in raw.columns or "learning_rate_sum" not in raw.columns:
+            raise InputError(
+                f"{raw.path}: --clock learning_rate needs the columns learning_rate and "
+                "learning_rate_sum"
+            )
+        sums = _numbers(raw, "learning_rate_sum", rule="a number, not negative", least=0.0)
     for rows in _runs(raw):
         _check_rising(raw, rows, steps)
         kept = [
             row
             for row in rows
             # A layer that has not moved yet (a head that starts at zero gradient) has no logarithm.
-            if choice.from_steps <= steps[row] <= choice.to_steps and distance[row] > 0
+            if choice.from_steps <= steps[row] <= choice.to_steps and distance[row] > 0 < sums[row]
         ]
         if len(kept) < FEWEST_POINTS:
             raise InputError(
                 f"{raw.place(rows[0])}: its run has {len(kept)} points with a distance above 0 "
                 f"between --from-steps and --to-steps; {FEWEST_POINTS} are needed"
             )
+        peak = float(rates[rows].max())
         drops = learning_rate_drops(steps[kept], rates[kept])
+        if choice.clock == "learning_rate":
+            drops = ()  # the clock itself slows down
         setting = Setting(
             optimizer=raw.columns["optimizer"][rows[0]] if "optimizer" in raw.columns else "",
             batch_size=int(batch_sizes[rows[0]]),
-            learning_rate=float(rates[rows].max()),
+            learning_rate=peak,
             drops=drops,
         )
-        yield setting, Walk(steps=steps[kept], distance=distance[kept], drops=drops)
+        time = steps[kept] if choice.clock == "steps" else sums[kept] / peak
+        yield setting, Walk(steps=time, distance=distance[kept], drops=drops)
 
 
 def _runs(raw: RawTable) -> Iterator[list[int]]:

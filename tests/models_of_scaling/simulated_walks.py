@@ -1,6 +1,6 @@
 """Random walks in many dimensions whose law is known, not curves with noise on them.
 
-A Brownian motion on the clock f(t)^2 has E ||w_t - w_0||^2 = f(t)^2 for any rising f. Beside them an
+A Brownian motion on the clock f(t)^2 has E ||w_t - w_0||^2 = f(t)^2, f rising. Beside them an
 Ornstein-Uhlenbeck process, fractional Brownian motion, and Brownian motion whose step size falls.
 """
 

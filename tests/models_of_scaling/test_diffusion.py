@@ -142,9 +142,34 @@ def test_two_seeds_tell_more_than_one():
 
 
 def test_a_learning_rate_that_falls_smoothly_has_no_regimes():
-    rates = np.linspace(1.0, 0.01, len(STEPS))
-    assert learning_rate_drops(STEPS, rates) in {(), (STEPS[-2],), (STEPS[-3], STEPS[-2])}
-    assert learning_rate_drops(STEPS, 0.5 ** np.arange(len(STEPS))) == ()
+    for rates in ((1 - STEPS / (STEPS[-1] + 1)) ** 2, 0.5 ** np.arange(len(STEPS))):
+        assert learning_rate_drops(STEPS, rates) == ()
+    stepped = np.where(STEPS > 500, 0.01, np.where(STEPS > 100, 0.1, 1.0))
+    assert learning_rate_drops(STEPS, stepped) == (
+        STEPS[STEPS <= 100].max(),
+        STEPS[STEPS <= 500].max(),
+    )
+
+
+def test_on_the_clock_of_the_learning_rate_a_decaying_walk_is_a_random_walk_again(tmp_path, capsys):
+    rates = 1 / (1 + STEPS / 50)  # the walk's squared steps shrink with the rate
+    sums = np.cumsum(1 / (1 + np.arange(1, 4097) / 50))[STEPS.astype(int) - 1]
+    walk = walks.on_clock(STEPS, sums, dimensions=1000, rng=np.random.default_rng(2))
+    rows = zip(STEPS, rates.tolist(), sums.tolist(), walk.distance.tolist(), strict=True)
+    path = tmp_path / "walk.csv"
+    path.write_text(
+        "steps,learning_rate,learning_rate_sum,distance\n"
+        + "\n".join(f"{step:.0f},{rate!r},{total!r},{d!r}" for step, rate, total, d in rows)
+    )
+    chosen = {}
+    for clock in ("steps", "learning_rate"):
+        assert main(["diffusion", str(path), "--clock", clock, "--json"]) == 0
+        (setting,) = json.loads(capsys.readouterr().out)["settings"]
+        chosen[clock] = setting["chosen"], setting["exponent"]
+    assert chosen["steps"][0] != "power"
+    law, exponent = chosen["learning_rate"]
+    assert law == "power"
+    assert exponent["low"] <= 0.5 <= exponent["high"]
 
 
 def setting(batch_size: int, rate: float, optimizer: str = "momentum") -> Setting:
