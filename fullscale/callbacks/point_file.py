@@ -20,7 +20,7 @@ class PointFile:
             path: of the file; its folder is made with it.
         """
         self._lines = LineFile(path)
-        self._columns: Sequence[str] = ()
+        self._columns: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Make the folder, before hours are spent.
@@ -36,22 +36,22 @@ class PointFile:
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a file")
 
-    def add(self, row: Mapping[str, float | str]) -> None:
-        """Write a row; the first one takes over the rows of the run's earlier part, if any.
+    def add(self, *rows: Mapping[str, float | str]) -> None:
+        """Write rows at once; the first ones take over the rows of the run's earlier part, if any.
 
         Rows at or beyond the first one's step were undone by a kill, or are of an earlier run.
 
         Args:
-            row: one value a column, `steps` first; NaN is an empty cell.
+            *rows: at least one; one value a column, `steps` first; NaN is an empty cell.
         """
-        line = _line([_text(value) for value in row.values()])
+        lines = [_line([_text(value) for value in row.values()]) for row in rows]
+        assert len({tuple(row) for row in rows} | ({self._columns} - {()})) == 1
         if self._columns:
-            assert tuple(row) == self._columns
-            self._lines.add([line])
+            self._lines.add(lines)
             return
-        self._columns = tuple(row)
-        header, steps = _line(self._columns), int(row["steps"])
-        self._lines.begin([header, *_earlier(self._lines.path, header, steps), line])
+        self._columns = tuple(rows[0])
+        header, steps = _line(self._columns), int(rows[0]["steps"])
+        self._lines.begin([header, *_earlier(self._lines.path, header, steps), *lines])
 
 
 def _earlier(path: Path, header: str, steps: int) -> list[str]:

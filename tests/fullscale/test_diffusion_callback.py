@@ -222,9 +222,13 @@ def test_two_processes_write_the_walk_of_one_under_ddp_and_fsdp2(tmp_path, envir
                     # float64; sums in another order.
                     np.testing.assert_allclose(float(theirs[column]), float(value), rtol=1e-9)
             if ours["cosine"]:
-                np.testing.assert_allclose(float(theirs["cosine"]), float(ours["cosine"]), rtol=1e-6)
+                np.testing.assert_allclose(
+                    float(theirs["cosine"]), float(ours["cosine"]), rtol=1e-6
+                )
 
 
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec")
 @pytest.mark.alone
 def test_the_walk_costs_less_than_a_hundredth_of_the_run(tmp_path):
     class Timed(Diffusion):
