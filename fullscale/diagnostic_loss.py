@@ -6,7 +6,7 @@ second derivative. Lightning is not imported: a module and its trainer are taken
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -124,7 +124,7 @@ def _loss(module: Any, batch: Any) -> Tensor:
 
 
 @contextlib.contextmanager
-def held_still(module: nn.Module, *, batch_norm_trains: bool) -> Iterator[None]:
+def held_still(module: nn.Module, *, batch_norm_trains: bool) -> Generator[None]:
     """Let nothing of the module change but what the caller changes.
 
     Args:

@@ -115,7 +115,7 @@ class Diffusion(Callback):
         if optimizer is trainer.optimizers[0]:
             self._learning_rate = float(optimizer.param_groups[0]["lr"])
 
-    def on_train_batch_end(  # noqa: PLR0913 - Lightning's
+    def on_train_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,

@@ -69,12 +69,13 @@ class SharpnessCost:
             InputError: naming the field that breaks its rule.
         """
         least = {
-            "num_examples": 1, "examples_per_forward": 1, "num_probes": 1, "lanczos_steps": 2,
-            "num_eigenvalues": 0, "trace_products": 0, "keskar_epsilon": 0.0, "tolerance": 0.0, "flat_tolerance": 0.0,
-        }  # fmt: skip
+            **dict.fromkeys(("num_examples", "examples_per_forward", "num_probes"), 1),
+            **dict.fromkeys(("num_eigenvalues", "trace_products", "tolerance"), 0),
+            **{"lanczos_steps": 2, "flat_tolerance": 0, "keskar_epsilon": 0},
+        }
         for name, value in least.items():
             if not getattr(self, name) >= value:
-                raise InputError(f"{name} {getattr(self, name)} must be at least {value:g}")
+                raise InputError(f"{name} {getattr(self, name)} must be at least {value}")
         if self.trace_products % 3:
             raise InputError(f"trace_products {self.trace_products} must be a multiple of 3")
 
@@ -166,7 +167,7 @@ class Sharpness(Callback):
         if optimizer is trainer.optimizers[0]:
             self._learning_rate = float(optimizer.param_groups[0]["lr"])
 
-    def on_train_batch_end(  # noqa: PLR0913 - Lightning's
+    def on_train_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,

@@ -8,9 +8,9 @@ tau_j^2 that sum to 1, with
 
 whose mean over v is tr f(H) / P. A share of eigenvalues is a step in f, which no polynomial is:
 where most eigenvalues lie near 0, one heavy node stands for them, and its sign is chance. But the
-inequalities of Chebyshev, Markov and Stieltjes (Golub & Meurant 2010, section 6.1; Szego 1939, 3.41)
-bound what lies below a value, between the nodes strictly inside and those next to it; the bounds
-are reported beside the share, and close as Lanczos steps are added.
+inequalities of Chebyshev, Markov and Stieltjes (Szego 1939, section 3.41) bound what lies below a
+value, between the nodes strictly inside and those next to it; the bounds are reported beside the
+share, and close as Lanczos steps are added.
 
 Shapes: V probes, M nodes.
 """

@@ -4,17 +4,16 @@
 makes the file's bytes. Colours are those of Okabe & Ito 2008.
 """
 
-import io
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from models_of_scaling.diffusion.words import setting_in_words
 from models_of_scaling.plots.steps_to_target import BLUE, GREY, VERMILION
+from models_of_scaling.plots.targets import picture_of
 
 if TYPE_CHECKING:
     from models_of_scaling.diffusion.study import DiffusionStudy, StudiedSetting
@@ -79,14 +78,10 @@ def diffusion_picture(study: "DiffusionStudy", *, picture_format: str) -> bytes:
     count = len(study.settings)
     columns = min(count, 3)
     rows = math.ceil(count / columns)
-    with rc_context({"svg.hashsalt": "diffusion", "font.size": 9}):
-        figure = Figure(figsize=(4.6 * columns, 3.8 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax, studied in zip(axes, study.settings, strict=False):
-            draw_diffusion(ax, studied)
-        for ax in axes[count:]:
-            ax.set_axis_off()
-        stream = io.BytesIO()
-        metadata = {"Date": None} if picture_format == "svg" else None
-        figure.savefig(stream, format=picture_format, metadata=metadata)
-    return stream.getvalue()
+    figure = Figure(figsize=(4.6 * columns, 3.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, studied in zip(axes, study.settings, strict=False):
+        draw_diffusion(ax, studied)
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return picture_of(figure, picture_format)

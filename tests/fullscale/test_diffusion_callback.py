@@ -210,7 +210,8 @@ def test_two_processes_write_the_walk_of_one_under_ddp_and_fsdp2(tmp_path, envir
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc-per-node=2", str(HERE / "run_many.py"), str(script)),
         ],
-        env=environment | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}"}, capture_output=True, text=True, timeout=200, check=False,
+        env=environment | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parents[1]}"},
+        capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {path.read_text() for path in tmp_path.glob("*.code.*")} == {"0"}, done.stderr
