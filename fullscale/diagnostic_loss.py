@@ -33,7 +33,8 @@ def spread_indices(num_examples: int, of: int) -> list[int]:
     >>> spread_indices(3, of=7)
     [0, 3, 6]
     """
-    return np.unique(np.linspace(0, of - 1, min(num_examples, of)).round().astype(int)).tolist()
+    places = np.linspace(0, of - 1, min(num_examples, of)).round()
+    return [int(place) for place in np.unique(places)]
 
 
 def fixed_batches(trainer: Any, module: Any, *, num_examples: int, per_forward: int) -> list[Any]:
@@ -139,13 +140,13 @@ def held_still(module: nn.Module, *, batch_norm_trains: bool) -> Generator[None]
     silent = {"log": _no_log, "log_dict": _no_log}
     module.train(batch_norm_trains)
     vars(module).update(silent)
-    for each in spans if batch_norm_trains else ():
-        vars(each)["forward"] = partial(_own_statistics, each)
+    for layer in spans if batch_norm_trains else ():
+        vars(layer)["forward"] = partial(_own_statistics, layer)
     try:
         yield
     finally:
-        for each in spans:
-            vars(each).pop("forward", None)
+        for layer in spans:
+            vars(layer).pop("forward", None)
         for name in silent:
             del vars(module)[name]
         with torch.no_grad():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 Part = tuple[Callable[[], Tensor], float]
 
 
-class HessianOfLoss(PyTorchLinearOperator):
+class HessianOfLoss(PyTorchLinearOperator):  # type: ignore[misc] - curvlinops has no types
     """The Hessian of sum_i share_i loss_i, over the parts of all processes.
 
     Attributes:
@@ -37,7 +37,7 @@ class HessianOfLoss(PyTorchLinearOperator):
             over_processes: there are several; all must multiply together.
         """
         shapes = [tuple(each.shape) for each in parameters]
-        super().__init__(shapes, shapes)  # type: ignore[no-untyped-call]
+        super().__init__(shapes, shapes)
         self._parameters = list(parameters)
         self._parts = parts
         self._over_processes = over_processes

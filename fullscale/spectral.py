@@ -103,8 +103,13 @@ def keskar_sharpness(
     try:
         start, slope = negative_loss(np.zeros_like(x))
         size = float(np.abs(slope).max()) or 1.0
+
+        def scaled_loss(scaled: Floats) -> tuple[float, Floats]:
+            value, gradient = negative_loss(scaled)
+            return value / size, gradient / size
+
         found = minimize(
-            lambda scaled: tuple(each / size for each in negative_loss(scaled)),
+            scaled_loss,
             # Half way to the gradient's corner, since a minimum has no way up from the middle.
             np.where(slope > 0, -0.5, 0.5),
             jac=True,

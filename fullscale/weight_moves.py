@@ -5,6 +5,7 @@ averages are buffers and no part of any distance.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -68,35 +69,107 @@ def holders(tensor: Tensor) -> int:
     return world_size // parts
 
 
-def difference(a: Tensor, b: Tensor) -> Tensor:
-    """Return this process's part of a - b, at least in single precision."""
-    here, there = local_part(a), local_part(b)
-    wide = torch.promote_types(here.dtype, torch.float32)
-    return here.to(wide) - there.to(wide)
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Return the sum of the products of two parts' elements, in double precision."""
-    return (a * b).sum(dtype=torch.float64)
-
-
-def sum_over_parts(values: Sequence[Tensor], holders_of: Sequence[int]) -> list[float]:
-    """Return sums over whole tensors from sums over parts: one collective.
+def flat_copy(parameters: Sequence[Tensor]) -> Tensor:
+    """Return this process's parts of all tensors in one row, at least in single precision.
 
     Args:
-        values: of this process, one per tensor, scalars.
-        holders_of: how many processes hold the same part of that tensor; empty where each holds
-            all of it, and then there is no collective.
+        parameters: on one device.
     """
-    stacked = torch.stack(list(values))
-    if holders_of:
-        stacked /= torch.tensor(holders_of, dtype=stacked.dtype, device=stacked.device)
-        torch.distributed.all_reduce(stacked)
-    found: list[float] = stacked.tolist()
+    parts = [local_part(each).flatten() for each in parameters]
+    wide = torch.promote_types(parts[0].dtype, torch.float32)
+    return torch.cat([part.to(wide) for part in parts])
+
+
+def part_sizes(parameters: Sequence[Tensor]) -> list[int]:
+    """Return how many elements of each tensor this process holds."""
+    return [local_part(each).numel() for each in parameters]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretches:
+    """A row cut into stretches that are summed apart: few, since each costs a kernel.
+
+    Attributes:
+        sizes: elements of each.
+        labels: of each, for example its layer.
+        holders: how many processes hold the same part; 1 throughout where nothing is summed over
+            processes.
+    """
+
+    sizes: list[int]
+    labels: list[str]
+    holders: list[int]
+
+    @classmethod
+    def of(cls, sizes: Sequence[int], labels: Sequence[str], holders: Sequence[int]) -> "Stretches":
+        """Join neighbours of one label and as many holders.
+
+        Args:
+            sizes: of each tensor of a row.
+            labels: of each.
+            holders: of each.
+
+        Returns:
+            The stretches.
+        """
+        joined: list[tuple[str, int]] = []
+        lengths: list[int] = []
+        for size, key in zip(sizes, zip(labels, holders, strict=True), strict=True):
+            if joined and joined[-1] == key:
+                lengths[-1] += size
+            else:
+                joined.append(key)
+                lengths.append(size)
+        return cls(
+            sizes=lengths, labels=[key[0] for key in joined], holders=[key[1] for key in joined]
+        )
+
+    def squares(self, row: Tensor) -> Tensor:
+        """Return each stretch's squared norm over its holders, in double precision.
+
+        Args:
+            row: of `flat_copy`, or a difference of two.
+        """
+        norms = torch._foreach_norm(row.split(self.sizes))  # noqa: SLF001 - one kernel for all
+        return torch.stack(norms).double().square() / self._holders(row)
+
+    def products(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the product of two rows, stretch by stretch over its holders, in double."""
+        parts = (a * b).split(self.sizes)
+        return torch.stack([part.sum(dtype=torch.float64) for part in parts]) / self._holders(a)
+
+    def _holders(self, row: Tensor) -> Tensor | int:
+        if all(count == 1 for count in self.holders):
+            return 1
+        return torch.tensor(self.holders, dtype=torch.float64, device=row.device)
+
+
+def whole_tensors(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return a row as whole tensors on the CPU, cut as the parameters were: a collective if cut.
+
+    Args:
+        row: of `flat_copy`.
+        parameters: what it is a row of.
+    """
+    from torch.distributed.tensor import DTensor
+
+    found = []
+    for part, parameter in zip(row.split(part_sizes(parameters)), parameters, strict=True):
+        here = part.view_as(local_part(parameter))
+        if isinstance(parameter, DTensor):
+            here = DTensor.from_local(
+                here,
+                parameter.device_mesh,
+                parameter.placements,
+                run_check=False,
+                shape=parameter.shape,
+                stride=parameter.stride(),
+            ).full_tensor()
+        found.append(here.to("cpu", copy=True))
     return found
 
 
-def like(whole_tensor: Tensor, parameter: Tensor) -> Tensor:
+def cut_like(whole_tensor: Tensor, parameter: Tensor) -> Tensor:
     """Return a whole tensor on the device of a parameter, and cut as it is: a collective if so.
 
     Args:
@@ -105,7 +178,7 @@ def like(whole_tensor: Tensor, parameter: Tensor) -> Tensor:
     """
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    here = whole_tensor.to(device=parameter.device, dtype=parameter.dtype)
+    here = whole_tensor.to(device=parameter.device)
     if isinstance(parameter, DTensor):
         return distribute_tensor(here, parameter.device_mesh, parameter.placements)
     return here.clone()

@@ -17,19 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.optim import Optimizer
 
 from fullscale import weight_moves
 from fullscale.callbacks.point_file import PointFile
 from fullscale.log_spaced import LogSpacedSteps
-from fullscale.sharding import whole
 from models_of_scaling.errors import InputError
 
-Weights = list[Tensor]
 # An update is remembered while a point is at most so many steps away: two updates end there.
 _NEAR = 2
 
@@ -66,11 +64,13 @@ class Diffusion(Callback):
         self._next = self._points.after(0)
         self._measures = False
         self._names: list[str] = []
-        self._parameters: Weights = []
-        self._holders: list[int] = []
-        self._start: Weights = []
-        self._last: Weights = []
-        self._recent: list[Weights] = []  # after the last step and the one before it
+        self._parameters: list[Tensor] = []
+        self._is_cut = False
+        self._layers = self._all = weight_moves.Stretches(sizes=[], labels=[], holders=[])
+        # Rows of weights: at the start, at the last point, after the last two steps.
+        self._start: Tensor | None = None
+        self._last: Tensor | None = None
+        self._recent: list[Tensor] = []
         self._loaded: dict[str, Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -88,11 +88,15 @@ class Diffusion(Callback):
             return
         found = weight_moves.named_weights(pl_module)
         self._names, self._parameters = list(found), list(found.values())
-        cut = weight_moves.is_cut(self._parameters)
-        self._measures = cut or trainer.is_global_zero
-        self._holders = [weight_moves.holders(each) for each in self._parameters] if cut else []
+        self._is_cut = weight_moves.is_cut(self._parameters)
+        self._measures = self._is_cut or trainer.is_global_zero
         if not self._measures:
             return
+        sizes = weight_moves.part_sizes(self._parameters)
+        holders = [weight_moves.holders(p) if self._is_cut else 1 for p in self._parameters]
+        layers = [weight_moves.layer_of(name) for name in self._names]
+        self._layers = weight_moves.Stretches.of(sizes, layers, holders)
+        self._all = weight_moves.Stretches.of(sizes, [""] * len(sizes), holders)
         if self._loaded is not None:
             self._restore(self._loaded)
             self._loaded = None
@@ -102,11 +106,8 @@ class Diffusion(Callback):
                 "callback: the distance from the start can't be measured from it"
             )
         else:
-            self._start = self._last = self._copy()
+            self._start = self._last = weight_moves.flat_copy(self._parameters)
             self._recent = [self._start]
-
-    def _copy(self) -> Weights:
-        return [each.detach().clone() for each in self._parameters]
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -131,25 +132,22 @@ class Diffusion(Callback):
         self._learning_rate_sum += self._learning_rate
         if self._next - steps > _NEAR:
             return
+        here = weight_moves.flat_copy(self._parameters)
         if steps >= self._next:
-            row = self._row(trainer, pl_module, batch, steps)
+            row = self._row(trainer, pl_module, batch, here)
             if trainer.is_global_zero:
                 self._file.add(row)
             self._next = self._points.after(steps)
-            self._last = self._copy()
-            here = self._last
-        else:
-            here = self._copy()
+            self._last = here
         self._recent = [here, *self._recent[:1]] if self._next - steps <= _NEAR else []
 
-    @torch.no_grad()
     def _row(
-        self, trainer: Trainer, module: LightningModule, batch: Any, steps: int
+        self, trainer: Trainer, module: LightningModule, batch: Any, here: Tensor
     ) -> dict[str, float | str]:
-        squares = self._squares()
+        steps = trainer.global_step
+        squares = self._squares(here)
         layers: dict[str, float] = {}
-        for name, square in zip(self._names, squares["start"], strict=True):
-            layer = weight_moves.layer_of(name)
+        for layer, square in zip(self._layers.labels, squares["distance"], strict=True):
             layers[layer] = layers.get(layer, 0.0) + square
         totals = {kind: math.fsum(values) for kind, values in squares.items()}
         norms = math.sqrt(totals["update"] * totals["update_before"]) if self._recent[1:] else 0.0
@@ -163,58 +161,51 @@ class Diffusion(Callback):
             "seed": str(getattr(getattr(module, "data", None), "seed", "")),
             "learning_rate": self._learning_rate,
             "learning_rate_sum": self._learning_rate_sum,
-            "distance": math.sqrt(totals["start"]),
+            "distance": math.sqrt(totals["distance"]),
             "distance_from_last": math.sqrt(totals["last"]),
             "weight_norm": math.sqrt(totals["weight"]),
-            "update_norm": math.sqrt(totals["update"]) if self._recent else math.nan,
+            "update_norm": math.sqrt(totals.get("update", math.nan)),
             "cosine": totals["updates"] / norms if norms else math.nan,
             **{f"distance/{layer}": math.sqrt(square) for layer, square in layers.items()},
         }
 
-    def _squares(self) -> dict[str, list[float]]:
-        """Return squared norms, and the product of the last two updates, a number a parameter."""
-        values: dict[str, list[Tensor]] = {}
-        before = self._recent[1] if self._recent[1:] else None
-        for place, weight in enumerate(self._parameters):
-            here = weight_moves.local_part(weight)
-            wide = here.to(torch.promote_types(here.dtype, torch.float32))
-            parts = {
-                "start": weight_moves.difference(weight, self._start[place]),
-                "last": weight_moves.difference(weight, self._last[place]),
-                "weight": wide,
-            }
-            if self._recent:
-                parts["update"] = weight_moves.difference(weight, self._recent[0][place])
-            if before is not None:
-                earlier = weight_moves.difference(self._recent[0][place], before[place])
-                parts["update_before"] = earlier
-                values.setdefault("updates", []).append(
-                    weight_moves.product(parts["update"], earlier)
-                )
-            for kind, part in parts.items():
-                values.setdefault(kind, []).append(weight_moves.product(part, part))
-        flat = [value for row in values.values() for value in row]
-        summed = weight_moves.sum_over_parts(flat, self._holders * len(values))
-        count = len(self._parameters)
-        return {
-            kind: summed[place * count : (place + 1) * count] for place, kind in enumerate(values)
-        } | ({} if self._recent else {"update": []})
+    def _squares(self, here: Tensor) -> dict[str, list[float]]:
+        """Return squared norms, and the product of the last two updates, in stretches."""
+        assert self._start is not None
+        assert self._last is not None
+        rows = {"last": here - self._last, "weight": here}
+        if self._recent:
+            rows["update"] = here - self._recent[0]
+        if self._recent[1:]:
+            rows["update_before"] = self._recent[0] - self._recent[1]
+        values = {"distance": self._layers.squares(here - self._start)}
+        values |= {kind: self._all.squares(row) for kind, row in rows.items()}
+        if self._recent[1:]:
+            values["updates"] = self._all.products(rows["update"], rows["update_before"])
+        flat = torch.cat(list(values.values()))
+        if self._is_cut:
+            torch.distributed.all_reduce(flat)
+        summed = torch.split(flat.cpu(), [len(each) for each in values.values()])
+        return {kind: each.tolist() for kind, each in zip(values, summed, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run goes on with, whole and on the CPU: a collective under FSDP2.
 
         A checkpoint is read on other processes and devices than it was written on.
         """
-        if not self._start:
+        if self._start is None or self._last is None:
             return {}
-        copies = {"start": self._start, "last": self._last}
-        copies |= {f"recent{place}": weights for place, weights in enumerate(self._recent)}
+        rows = {"start": self._start, "last": self._last}
+        rows |= {f"recent{place}": row for place, row in enumerate(self._recent)}
         return {
             "steps_seen": self._steps_seen,
             "next": self._next,
             "learning_rate_sum": self._learning_rate_sum,
             "names": self._names,
-            **{name: [whole(each).cpu() for each in weights] for name, weights in copies.items()},
+            **{
+                name: weight_moves.whole_tensors(row, self._parameters)
+                for name, row in rows.items()
+            },
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -231,9 +222,9 @@ class Diffusion(Callback):
         self._steps_seen, self._next = state["steps_seen"], state["next"]
         self._learning_rate_sum = state["learning_rate_sum"]
 
-        def placed(name: str) -> Weights:
+        def placed(name: str) -> Tensor:
             pairs = zip(state[name], self._parameters, strict=True)
-            return [weight_moves.like(there, here) for there, here in pairs]
+            return weight_moves.flat_copy([weight_moves.cut_like(*pair) for pair in pairs])
 
         self._start, self._last = placed("start"), placed("last")
         self._recent = [placed(name) for name in ("recent0", "recent1") if name in state]

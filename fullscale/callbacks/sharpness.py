@@ -303,4 +303,4 @@ def limit_of(optimizer: Optimizer, module: Any, learning_rate: float) -> float:
         momentum, decay = group["momentum"], group["weight_decay"]
     else:
         return math.nan
-    return stability_limit(learning_rate, momentum=momentum, method=method) - decay
+    return stability_limit(learning_rate, momentum=momentum, method=method) - float(decay)

@@ -55,7 +55,7 @@ def read_sharpness(path: Path) -> list[SharpnessCurve]:
     for name in _NEEDED:
         if name not in raw.columns:
             raise InputError(
-                f"{path}: column {name} is missing; it is the sharpness callback's file that is read"
+                f"{path}: column {name} is missing; the sharpness callback's file is read"
             )
     modes = raw.columns.get(_MODE, ["evaluation"] * len(raw))
     optimizer = raw.columns.get("optimizer", [""])[0]

@@ -1,4 +1,4 @@
-"""What a run's sharpness says: is it at the edge of stability, does the index fall with the loss?"""
+"""What a run's sharpness says: is it at the edge of stability, does the index follow the loss?"""
 
 import math
 from dataclasses import dataclass
@@ -87,8 +87,8 @@ def sharpness_in_words(verdict: SharpnessVerdict) -> list[str]:
         sure = verdict.index_p_value < 0.05
         word = "falls" if verdict.index_rank_correlation > 0 else "grows"
         lines.append(
-            f"  The share of negative eigenvalues {word if sure else 'does not clearly move'} as the "
-            f"loss falls (Kendall's tau {verdict.index_rank_correlation:.2f}, "
+            f"  The share of negative eigenvalues {word if sure else 'does not clearly move'} as "
+            f"the loss falls (Kendall's tau {verdict.index_rank_correlation:.2f}, "
             f"p = {verdict.index_p_value:.2g})."
         )
     if not math.isnan(verdict.keskar_sharpness):
