@@ -17,7 +17,8 @@ from torch import Tensor, nn
 Part = tuple[Callable[[], Tensor], float]
 
 
-class HessianOfLoss(PyTorchLinearOperator):  # type: ignore[misc] - curvlinops has no types
+# curvlinops ships no types.
+class HessianOfLoss(PyTorchLinearOperator):  # type: ignore[misc]
     """The Hessian of sum_i share_i loss_i, over the parts of all processes.
 
     Attributes:

@@ -130,12 +130,12 @@ class Stretches:
         Args:
             row: of `flat_copy`, or a difference of two.
         """
-        norms = torch._foreach_norm(row.split(self.sizes))  # noqa: SLF001 - one kernel for all
+        norms = torch._foreach_norm(torch.split(row, self.sizes))  # noqa: SLF001 - one kernel for all
         return torch.stack(norms).double().square() / self._holders(row)
 
     def products(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the product of two rows, stretch by stretch over its holders, in double."""
-        parts = (a * b).split(self.sizes)
+        parts = torch.split(a * b, self.sizes)
         return torch.stack([part.sum(dtype=torch.float64) for part in parts]) / self._holders(a)
 
     def _holders(self, row: Tensor) -> Tensor | int:
@@ -154,7 +154,7 @@ def whole_tensors(row: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     from torch.distributed.tensor import DTensor
 
     found = []
-    for part, parameter in zip(row.split(part_sizes(parameters)), parameters, strict=True):
+    for part, parameter in zip(torch.split(row, part_sizes(parameters)), parameters, strict=True):
         here = part.view_as(local_part(parameter))
         if isinstance(parameter, DTensor):
             here = DTensor.from_local(

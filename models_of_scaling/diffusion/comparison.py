@@ -35,6 +35,7 @@ class Competitor:
 
     Attributes:
         fit: over all points.
+        misfit: root mean square of log d less the law, over all points: a share of the distance.
         tail_error: root mean square of its forecast of the last quarter of log t, in log d: a
             share of the distance; NaN where the first three quarters are too few points.
         holds: the longest stretch of steps over which no other law is better by 4 in AICc; None
@@ -42,6 +43,7 @@ class Competitor:
     """
 
     fit: LawFit
+    misfit: float
     tail_error: float
     holds: tuple[float, float] | None
 
@@ -137,6 +139,7 @@ def compare(walks: Sequence[Walk], *, with_ranges: bool = True) -> Comparison:
         competitors={
             fit.name: Competitor(
                 fit=fit,
+                misfit=_misfit(fit, walks),
                 tail_error=tails.get(fit.name, math.nan),
                 holds=ranges.get(fit.name),
             )
@@ -144,6 +147,11 @@ def compare(walks: Sequence[Walk], *, with_ranges: bool = True) -> Comparison:
         },
         chosen=choose(fits).name,
     )
+
+
+def _misfit(fit: LawFit, walks: Sequence[Walk]) -> float:
+    left = [np.log(walk.distance) - fit.log_distance(np.log(walk.steps)) for walk in walks]
+    return float(np.sqrt(np.mean(np.square(np.concatenate(left)))))
 
 
 def _tail_errors(walks: Sequence[Walk]) -> dict[LawName, float]:

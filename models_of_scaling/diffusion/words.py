@@ -14,6 +14,8 @@ from models_of_scaling.wording import number_in_words
 
 # Below this in log d, forecasts of two laws are alike.
 _SAME_FORECAST = 1.1
+# Walks of a law miss it by a few percent, in a thousand dimensions and more.
+_POOR = 0.1
 
 
 def setting_in_words(setting: Setting) -> str:
@@ -88,7 +90,17 @@ def verdict(comparison: Comparison) -> str:
         "undecided": f"Whether the distance grows as log t can't be told: {law}, is best, but its "
         f"AICc is only {margin:.1f} lower than of {_title(against)}.",
     }[comparison.is_log]
-    return " ".join(filter(None, [words, _tail_in_words(comparison)]))
+    return " ".join(filter(None, [words, _misfit_in_words(comparison), _tail_in_words(comparison)]))
+
+
+def _misfit_in_words(comparison: Comparison) -> str:
+    misfit = comparison.competitors[comparison.chosen].misfit
+    if misfit < _POOR:
+        return ""
+    return (
+        f"But no law fits all these steps (the best misses by {_percent(misfit)}): look at "
+        "stretches by --from-steps and --to-steps."
+    )
 
 
 def _tail_in_words(comparison: Comparison) -> str:
@@ -112,18 +124,19 @@ def table_lines(comparison: Comparison) -> list[str]:
     Args:
         comparison: of a setting's laws.
     """
-    rows = [("law", "AICc", "forecast", "holds over steps", "equation")]
+    rows = [("law", "AICc", "misfit", "forecast", "holds over steps", "equation")]
     order = sorted(comparison.competitors, key=comparison.behind)
     for name in order:
         each = comparison.competitors[name]
         rows.append((
             ("* " if name == comparison.chosen else "  ") + _title(name),
             f"{comparison.behind(name):+.1f}",
+            _percent(each.misfit),
             "-" if math.isnan(each.tail_error) else _percent(each.tail_error),
             _range_in_words(each),
             equation(each.fit),
         ))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
@@ -187,6 +200,7 @@ def setting_as_json(studied: StudiedSetting) -> dict[str, object]:
             {
                 "law": name,
                 "equation": equation(each.fit),
+                "misfit": each.misfit,
                 "aicc_behind": comparison.behind(name),
                 "forecast_error": _or_none(each.tail_error),
                 "holds_over_steps": None if each.holds is None else list(each.holds),
