@@ -155,7 +155,7 @@ class Diffusion(Callback):
             self._batch_size = global_batch_size(trainer, module, batch)
         return {
             "steps": steps,
-            "examples": steps * self._batch_size,
+            "examples": examples_after(module, steps, batch_size=self._batch_size),
             "batch_size": self._batch_size,
             "optimizer": optimizer_name(trainer, module),
             "seed": str(getattr(getattr(module, "data", None), "seed", "")),
@@ -239,7 +239,7 @@ def global_batch_size(trainer: Trainer, module: LightningModule, batch: Any) -> 
         batch: of one forward on this process; counted where the module does not say.
 
     Returns:
-        Examples.
+        Examples; of a batch that grows, the first step's.
 
     Raises:
         InputError: where a batch does not say how many examples it has.
@@ -255,6 +255,18 @@ def global_batch_size(trainer: Trainer, module: LightningModule, batch: Any) -> 
             "optimizer step over all devices"
         ) from error
     return examples * trainer.world_size * trainer.accumulate_grad_batches
+
+
+def examples_after(module: LightningModule, steps: int, *, batch_size: int) -> int:
+    """Return the examples processed, also where our own plan lets the batch grow.
+
+    Args:
+        module: ours or another.
+        steps: done.
+        batch_size: of the first step.
+    """
+    plan = getattr(getattr(module, "data", None), "plan", None)
+    return steps * batch_size if plan is None else int(plan.examples(steps))
 
 
 def optimizer_name(trainer: Trainer, module: LightningModule) -> str:
