@@ -7,7 +7,10 @@ from typing import Final
 
 from models_of_scaling.command_line import OneLineParser, run_command
 
-_NAMES: Final = ("fit", "predict", "limit", "machine", "plan", "report", "targets", "fixed-epochs")
+_NAMES: Final = (
+    *("fit", "predict", "limit", "machine", "plan", "report", "targets", "fixed-epochs"),
+    *("diffusion", "sharpness"),
+)
 _NAMES_OF_CHECKS: Final = ("backtest", "backtest-transfer")
 # A command's file imports what is heavy inside `run`, so that --help is quick.
 _COMMANDS: Final = {

@@ -1,0 +1,1 @@
+"""What a Hessian's spectrum says, from numbers that were measured: density, index, stability."""

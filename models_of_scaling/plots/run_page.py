@@ -1,0 +1,138 @@
+"""One page of one run: its walk with the laws, sharpness with its limit, density, index and loss.
+
+The `draw_` functions take an axes and finished numbers, draw, and return nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from models_of_scaling.curvature.quadrature import Quadrature
+from models_of_scaling.curvature.sharpness_table import (
+    SharpnessCurve,
+    read_quadratures,
+    spectrum_path,
+)
+from models_of_scaling.diffusion.study import study_diffusion
+from models_of_scaling.diffusion.walk_table import WalkChoice, read_walks
+from models_of_scaling.plots.diffusion import draw_diffusion
+from models_of_scaling.plots.steps_to_target import BLUE, GREY, VERMILION
+from models_of_scaling.plots.targets import picture_of
+
+_COLOURS = {"evaluation": BLUE, "training": VERMILION}
+
+
+def draw_sharpness(ax: Axes, curves: Sequence[SharpnessCurve]) -> None:
+    """Draw the largest eigenvalue and the edge of stability against steps.
+
+    Args:
+        ax: to draw on.
+        curves: one a mode of batch norm.
+    """
+    for curve in curves:
+        ax.plot(
+            curve["steps"], curve["eigenvalue_1"], "o-", markersize=3,
+            color=_COLOURS.get(curve.mode, BLUE), label=f"batch norm in {curve.mode} mode",
+        )  # fmt: skip
+    limit = curves[0]["stability_limit"]
+    ax.plot(curves[0]["steps"], limit, "--", color=GREY, label="edge of stability")
+    _steps_axis(ax)
+    ax.set_yscale("log")
+    ax.set_ylabel("largest eigenvalue of the Hessian")
+    ax.legend(frameon=False, fontsize="x-small")
+
+
+def draw_loss(ax: Axes, curves: Sequence[SharpnessCurve]) -> None:
+    """Draw the loss of the fixed examples against steps.
+
+    Args:
+        ax: to draw on.
+        curves: one a mode.
+    """
+    for curve in curves:
+        ax.plot(
+            curve["steps"], curve["loss"], "o-", markersize=3,
+            color=_COLOURS.get(curve.mode, BLUE), label=f"batch norm in {curve.mode} mode",
+        )  # fmt: skip
+    _steps_axis(ax)
+    ax.set_ylabel("training loss of the fixed examples")
+
+
+def draw_index(ax: Axes, curves: Sequence[SharpnessCurve]) -> None:
+    """Draw the loss against the share of negative eigenvalues, with its bounds.
+
+    Args:
+        ax: to draw on.
+        curves: one a mode.
+    """
+    for curve in curves:
+        share = curve["negative_share"]
+        ends = np.abs(
+            np.stack([share - curve["negative_share_low"], curve["negative_share_high"] - share])
+        )
+        ax.errorbar(
+            share, curve["loss"], xerr=ends, fmt="o", markersize=3, linewidth=0.8,
+            color=_COLOURS.get(curve.mode, BLUE),
+        )  # fmt: skip
+    ax.set_xlabel("index: share of negative eigenvalues, with bounds")
+    ax.set_ylabel("training loss of the fixed examples")
+
+
+def draw_density(ax: Axes, quadratures: Mapping[tuple[int, str], Quadrature]) -> None:
+    """Draw the density of eigenvalues at the first and the last point, in evaluation mode.
+
+    Args:
+        ax: to draw on.
+        quadratures: by step and mode.
+    """
+    steps = sorted({step for step, _ in quadratures})
+    for step, colour in zip((steps[0], steps[-1]), (GREY, BLUE), strict=True):
+        quadrature = quadratures.get((step, "evaluation"))
+        if quadrature is None:
+            continue
+        low, high = float(quadrature.nodes.min()), float(quadrature.nodes.max())
+        width = (high - low) / quadrature.nodes.shape[1]
+        at = np.linspace(low - 3 * width, high + 3 * width, 400)
+        ax.plot(at, quadrature.density(at, width=width / 2), color=colour, label=f"step {step:,}")
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=1e-6)
+    ax.set_xlabel("eigenvalue of the Hessian")
+    ax.set_ylabel("density of eigenvalues")
+    ax.legend(frameon=False, fontsize="x-small")
+
+
+def _steps_axis(ax: Axes) -> None:
+    ax.set_xscale("symlog", linthresh=1.0)
+    ax.set_xlabel("optimizer steps")
+
+
+def run_page(
+    curves: Sequence[SharpnessCurve], *, sharpness: Path, walk: Path | None, picture_format: str
+) -> bytes:
+    """Return the page as a file's bytes.
+
+    Args:
+        curves: of the sharpness file.
+        sharpness: that file; the quadratures lie beside it.
+        walk: of the same run; its panel is left out without one.
+        picture_format: svg, pdf or png.
+    """
+    figure = Figure(figsize=(12.6, 7.2), layout="constrained")
+    axes = figure.subplots(2, 3).ravel()
+    draw_loss(axes[0], curves)
+    draw_sharpness(axes[1], curves)
+    draw_index(axes[2], curves)
+    panels = 3
+    if spectrum_path(sharpness).exists():
+        draw_density(axes[panels], read_quadratures(spectrum_path(sharpness)))
+        panels += 1
+    if walk is not None:
+        study = study_diffusion(read_walks(walk, WalkChoice()), replicates=20, level=0.9, seed=0)
+        draw_diffusion(axes[panels], study.settings[0])
+        panels += 1
+    for ax in axes[panels:]:
+        ax.set_axis_off()
+    return picture_of(figure, picture_format)
