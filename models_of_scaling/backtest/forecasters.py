@@ -5,7 +5,7 @@ to `laws.LAW_NAMES` is one more forecaster without a change here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -17,6 +17,7 @@ from models_of_scaling.law_fit import FitChoice, fit_laws, laws_for
 from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, LawName
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.prediction import predict
+from models_of_scaling.prefix_fits import SeriesMemory
 from models_of_scaling.quantities import Floats
 
 AVERAGED: Final = "averaged"
@@ -43,20 +44,46 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRows:
-    """What a user has before the prediction, and one fit of it that the laws' forecasters share.
+    """What a user has before the prediction, and the fits of it that forecasters share.
 
     Attributes:
         measurements: rows up to the origin.
         choice: how to fit.
+        memory: of what other origins of the series have found.
+        is_averaged: whether the average is asked for too; the laws in it are then fitted once.
     """
 
     measurements: Measurements
     choice: FitChoice
+    memory: SeriesMemory = field(default_factory=SeriesMemory)
+    is_averaged: bool = True
 
     @cached_property
-    def record(self) -> FitRecord:
-        """The fit of all laws of the choice."""
-        return fit_laws(self.measurements, self.choice)
+    def averaged(self) -> FitRecord:
+        """The fit of the laws that an answer averages over, weighed by rolling origin."""
+        names = laws_for(self.measurements)
+        return fit_laws(self.measurements, replace(self.choice, laws=names), self.memory)
+
+    @cached_property
+    def _not_averaged(self) -> FitRecord:
+        """The fit of the choice's other laws, not weighed: each is asked alone."""
+        others = tuple(name for name in self.choice.laws if not self._is_in_average(name))
+        return fit_laws(
+            self.measurements, replace(self.choice, laws=others, scored=False), self.memory
+        )
+
+    def _is_in_average(self, name: LawName) -> bool:
+        return self.is_averaged and name in laws_for(self.measurements)
+
+    def alone(self, name: LawName) -> FitRecord:
+        """Return the fit of one law of the choice, or of the average.
+
+        Args:
+            name: of the law.
+        """
+        record = self.averaged if self._is_in_average(name) else self._not_averaged
+        law = next(law for law in record.laws if law.name == name)
+        return replace(record, law=name, laws=(replace(law, weight=1.0),))
 
 
 Forecaster = Callable[[KnownRows, Sequence[int]], list[Forecast]]
@@ -64,14 +91,7 @@ Forecaster = Callable[[KnownRows, Sequence[int]], list[Forecast]]
 
 def averaged(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
     """Return what `fit` and `predict` answer: the averaged laws, by weight."""
-    record, names = known.record, laws_for(known.measurements)
-    if not {*names} <= {law.name for law in record.laws}:
-        record = fit_laws(known.measurements, replace(known.choice, laws=names))
-    laws = [law for law in record.laws if law.name in names]
-    total = sum(law.weight for law in laws)
-    # Weights are evidence over its sum, so leaving laws out is the same as not fitting them.
-    averaged_laws = tuple(replace(law, weight=law.weight / total) for law in laws)
-    return _forecasts(replace(record, law=laws[0].name, laws=averaged_laws), batch_sizes)
+    return _forecasts(known.averaged, batch_sizes)
 
 
 def of_law(name: LawName) -> Forecaster:
@@ -86,10 +106,7 @@ def of_law(name: LawName) -> Forecaster:
     """
 
     def forecast(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
-        record = known.record
-        law = next(law for law in record.laws if law.name == name)
-        alone = replace(record, law=name, laws=(replace(law, weight=1.0),))
-        return _forecasts(alone, batch_sizes)
+        return _forecasts(known.alone(name), batch_sizes)
 
     return forecast
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from models_of_scaling.backtest.cases import cases_of
 from models_of_scaling.backtest.forecasters import (
+    AVERAGED,
     FORECASTERS,
     KnownRows,
     laws_needed,
@@ -21,6 +22,7 @@ from models_of_scaling.backtest.scores import Outcome
 from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice
 from models_of_scaling.measurements import Measurements
+from models_of_scaling.prefix_fits import SeriesMemory
 from models_of_scaling.published.series import PublishedSeries
 
 _HANDFUL: Final = 5  # runs at one larger batch size, as someone would try before buying
@@ -73,8 +75,15 @@ def _outcomes(
     cases = cases_of(measurements)
     outcomes = []
     fitted = {(case.largest_fitted, case.also_fitted or 0) for case in cases}
-    for origin, also in sorted(fitted):
-        known = KnownRows(measurements=_known(measurements, origin, also), choice=choice)
+    memory = SeriesMemory()
+    # The largest origin first: its rolling-origin scores hold those of all smaller ones.
+    for origin, also in sorted(fitted, reverse=True):
+        known = KnownRows(
+            measurements=_known(measurements, origin, also),
+            choice=choice,
+            memory=memory,
+            is_averaged=AVERAGED in forecasters,
+        )
         asked = [
             case for case in cases if (case.largest_fitted, case.also_fitted or 0) == (origin, also)
         ]
@@ -95,7 +104,8 @@ def _outcomes(
                         level=choice.level,
                     )
                 )
-    return outcomes
+    order = {case: place for place, case in enumerate(cases)}
+    return sorted(outcomes, key=lambda outcome: order[outcome.case])
 
 
 def _known(measurements: Measurements, origin: int, also: int) -> Measurements:
