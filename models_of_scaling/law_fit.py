@@ -219,6 +219,7 @@ def _record(
         held_out=_rows(held_out),
         holdout_above=choice.holdout_above,
         provenance=provenance,
+        knee=choice.knee,
     )
 
 

@@ -1,12 +1,18 @@
-"""Which law: fit the smaller batch sizes, score the larger ones that the fit did not see.
+"""Which law: rolling origin on the rows that a user has, and the marginal likelihood of them all.
 
 Rolling origin: with C batch sizes, fit on the k smallest for every k from 4 to C - 1 and score
-each fit on the next one to three. The selection sees only what the user has. A law's evidence is
+each fit on the next one to three. The selection sees only what the user has. A law's log score is
 the density that its predictive distribution, drawn as for any prediction, gives to what was
-measured there (log score; Good 1952): it counts misses and width alike. Logs are averaged over
-the origins of a held-out batch size and summed over half of the H held-out batch sizes. With fewer
-than 5 batch sizes the marginal likelihood of the rows takes its place (Kass & Raftery 1995,
-JASA 90:773), which is what the log scores of all origins from none on would sum to.
+measured there (Good 1952): it counts misses and width alike. Logs are averaged over the origins of
+a held-out batch size and summed over half of the H held-out batch sizes.
+
+By itself it is blind to a hard knee with few batch sizes behind it: of the origins most lie before
+the knee, where every law's prediction of what lies behind is a miss, and which miss is the smallest
+says how wide a law's prior is, not whether it bends so. The marginal likelihood of all rows (Kass &
+Raftery 1995, JASA 90:773) knows that only a law that bends fits both sides, and says nothing of how
+a law goes on. So the evidence is the geometric mean of both: on development series as good as the
+better one, and no worse on any kind of validation series (docs/published_data.md). With fewer than
+5 batch sizes there is only the marginal likelihood.
 """
 
 import math
@@ -111,7 +117,10 @@ def law_evidence(scores: Sequence[LawScore]) -> list[float]:
     """
     held_out = [score.held_out for score in scores if score.held_out is not None]
     if len(held_out) == len(scores):
-        logs = [_SHARE_INDEPENDENT * score.log_score for score in held_out]
+        logs = [
+            0.5 * (_SHARE_INDEPENDENT * each.log_score + score.log_evidence)
+            for each, score in zip(held_out, scores, strict=True)
+        ]
     else:
         logs = [score.log_evidence for score in scores]
     return [math.exp(log - max(logs)) for log in logs]

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.knee_evidence import KneeEvidence
 from models_of_scaling.law_fit import FitChoice, fit_laws, laws_for
 from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, LawName
 from models_of_scaling.measurements import Measurements
@@ -22,6 +23,10 @@ from models_of_scaling.quantities import Floats
 
 AVERAGED: Final = "averaged"
 TODAYS_PRACTICE: Final = "todays_practice"
+# Not asked for by name: the answer with evidence of B_crit beside the rows, and what the average
+# says of the same case without the runs at one more batch size.
+WITH_EVIDENCE: Final = "with_evidence"
+WITHOUT_MORE: Final = "averaged_without"
 # Residuals beyond about 10 % count linearly instead of squared; between 0.05 and 1 the choice
 # moves the errors on MLPerf's reference points by about one per cent.
 _ROBUST_SCALE: Final = 0.1
@@ -51,12 +56,14 @@ class KnownRows:
         choice: how to fit.
         memory: of what other origins of the series have found.
         is_averaged: whether the average is asked for too; the laws in it are then fitted once.
+        knee: what is known of B_crit beside the rows, for the forecaster that uses it; or None.
     """
 
     measurements: Measurements
     choice: FitChoice
     memory: SeriesMemory = field(default_factory=SeriesMemory)
     is_averaged: bool = True
+    knee: KneeEvidence | None = None
 
     @cached_property
     def averaged(self) -> FitRecord:
@@ -92,6 +99,13 @@ Forecaster = Callable[[KnownRows, Sequence[int]], list[Forecast]]
 def averaged(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
     """Return what `fit` and `predict` answer: the averaged laws, by weight."""
     return _forecasts(known.averaged, batch_sizes)
+
+
+def with_evidence(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
+    """Return what `fit` with evidence of B_crit beside the rows, and `predict`, answer."""
+    names = laws_for(known.measurements)
+    choice = replace(known.choice, laws=names, knee=known.knee)
+    return _forecasts(fit_laws(known.measurements, choice, known.memory), batch_sizes)
 
 
 def of_law(name: LawName) -> Forecaster:
@@ -169,6 +183,8 @@ FORECASTERS: Final[dict[str, Forecaster]] = {
     AVERAGED: averaged,
     TODAYS_PRACTICE: todays_practice,
 }
+# In the order in which they are printed.
+ANSWERS: Final = (*FORECASTERS, WITHOUT_MORE, WITH_EVIDENCE)
 
 
 def laws_needed(forecasters: Sequence[str]) -> tuple[LawName, ...]:
