@@ -55,10 +55,6 @@ class BatchedFit:
     objective_R: Floats
     converged_R: Bools
 
-    def take(self, index: Integers) -> "BatchedFit":
-        """Return the replicates with these numbers."""
-        return BatchedFit(**{each.name: getattr(self, each.name)[index] for each in fields(self)})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:

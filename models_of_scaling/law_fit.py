@@ -102,8 +102,14 @@ def fit_laws(
     )
     study = without_group_offsets(study, fitted.group)
     names = choice.laws or laws_for(fitted)
-    memory = memory or SeriesMemory()
-    drawn = [_draw(name, study, choice, memory) for name in names]
+    counts = [study.num_cells]
+    if choice.scored or memory is not None:
+        # In one batch with the fits that scores, or fits to fewer of these rows, will ask for.
+        counts += scored_origins(study)
+    remembered = SeriesMemory() if memory is None else memory
+    for name in names:
+        fits_of_prefixes(name, study, counts, remembered)
+    drawn = [_draw(name, study, choice, remembered) for name in names]
     evidence = law_evidence([law.score for law in drawn])
     laws = tuple(
         fitted_law(law, weight, study, reference=reference, level=choice.level)
@@ -154,9 +160,7 @@ def without_group_offsets(study: StudyRows, group_N: npt.NDArray[np.str_]) -> St
 def _draw(name: LawName, study: StudyRows, choice: FitChoice, memory: SeriesMemory) -> DrawnLaw:
     """Fit one law to the data, draw its parameters as often as asked, and score it."""
     family = family_of(name)
-    # In one batch with the fits that its scores, and fits to fewer of these rows, will ask for.
-    counts = [study.num_cells, *scored_origins(study)]
-    fit = fits_of_prefixes(name, study, counts, memory).take(np.zeros(1, dtype=np.int64))
+    fit = fits_of_prefixes(name, study, [study.num_cells], memory)
     mu_RN, _ = family.log_steps(fit.theta_RP, study.x_N)
     means = cell_means(study, mu_RN[0], float(fit.log_sigma_R[0]))
     noise = noise_knowledge(study.rows, study.cell_N)
