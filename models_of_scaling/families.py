@@ -97,6 +97,12 @@ class LawFamily(Protocol):
     def natural(self, theta_RP: Floats, reference_batch_size: float) -> Floats:
         """Return the natural parameters, of shape (R, P)."""
 
+    def log_critical(self, theta_RP: Floats) -> Floats | None:
+        """Return log of B_crit over the reference batch size, (R,); None without a floor."""
+
+    def moved(self, theta_RP: Floats, shift_R: Floats) -> Floats:
+        """Return the same curves, (R, P), for reference batch sizes larger by these logs."""
+
     def law(self, natural_P: Floats) -> Law:
         """Return the law with these natural parameters."""
 
@@ -241,6 +247,22 @@ class KneeFamily:
             low.append(offset_R + _BOUNDS[part][0])
             high.append(offset_R + _BOUNDS[part][1])
         return np.stack(low, axis=-1), np.stack(high, axis=-1)
+
+    def log_critical(self, theta_RP: Floats) -> Floats | None:
+        """Return log of B_crit over the reference batch size, (R,); None without a floor."""
+        if "second_exponent" in self.free:
+            return None
+        return np.asarray(np.log(self.natural(theta_RP, 1.0)[:, 1]))
+
+    def moved(self, theta_RP: Floats, shift_R: Floats) -> Floats:
+        """Return the same curves, (R, P), for reference batch sizes larger by these logs."""
+        alpha_R, beta_R = (each[:, 0] for each in self._slopes(theta_RP))
+        moved_RP = theta_RP.copy()
+        moved_RP[:, 0] -= beta_R * shift_R
+        moved_RP[:, 1] -= alpha_R * shift_R
+        if "turning_batch_size" in self.free:
+            moved_RP[:, 2 + self.free.index("turning_batch_size")] -= shift_R
+        return moved_RP
 
     def natural(self, theta_RP: Floats, reference_batch_size: float) -> Floats:
         """Return the natural parameters, (R, P), in the order of `parameter_names`."""

@@ -15,6 +15,7 @@ from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
 from models_of_scaling.fitted_law import FittedLaw, decode_interval, decode_law
 from models_of_scaling.intervals import Interval
+from models_of_scaling.knee_evidence import KneeEvidence
 from models_of_scaling.laws import LawName
 
 SCHEMA_VERSION: Final = 3
@@ -74,6 +75,7 @@ class FitRecord:
         held_out: rows that the fit did not see.
         holdout_above: batch sizes above it were held out, or None.
         provenance: commit, dirty, versions, device and start_time of the fit.
+        knee: what was known of B_crit beside the rows, or None.
     """
 
     source: dict[str, Any]
@@ -95,6 +97,7 @@ class FitRecord:
     held_out: MeasuredRows
     holdout_above: int | None
     provenance: dict[str, Any]
+    knee: KneeEvidence | None = None
 
     def __post_init__(self) -> None:
         """Check what readers rely on."""
@@ -194,7 +197,11 @@ def read_fit(path: Path) -> FitRecord:
 
 
 def _decode(content: dict[str, Any]) -> FitRecord:
+    # Records from before there was such evidence are without it.
+    content = {"knee": None, **content}
     values = {column.name: content[column.name] for column in dataclasses.fields(FitRecord)}
+    if content["knee"] is not None:
+        values["knee"] = KneeEvidence(**content["knee"])
     values["laws"] = tuple(decode_law(law) for law in content["laws"])
     values["advice"] = tuple(content["advice"])
     for name in ("critical_batch_size", "min_steps"):

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from models_of_scaling.damped_steps import NEAR_GAIN, damped_step, next_damping, rounding_of
 from models_of_scaling.families import LawFamily
 from models_of_scaling.likelihood import Observations
 from models_of_scaling.objective import BestSigma, Reduced, evaluate
@@ -29,13 +30,8 @@ _CONVERGED_GAIN: Final = 1e-12
 # A few problems in a hundred crawl along the plateau without a floor; 1e-4 is a hundredth of a
 # standard error, which no interval shows.
 _ACCEPTED_GAIN: Final = 1e-4
-# Nearer to the maximum than this expected gain, log sigma follows the log parameters, which saves
-# rounds. Farther off it has to lag behind: if the steps had to lower the squares at once, some of
-# NIST's sets would take hundreds.
-_NEAR_GAIN: Final = 3.0
 _MAX_ROUNDS: Final = 150
 _FIRST_DAMPING: Final = 1e-3
-_MAX_LOG_STEP: Final = 2.0  # a factor of e^2 in any parameter per round
 # A parameter with less curvature is known to no better than a factor of e^0.5: there may be a
 # plateau, and another start is worth its time.
 _WELL_TOLD: Final = 4.0
@@ -113,55 +109,6 @@ def _reduced(problem: Problem) -> Reduced:
     )
 
 
-def _damped_step(
-    gradient: Floats, curvature: Floats, damping_R: Floats, held: Bools
-) -> tuple[Floats, Floats]:
-    """Return the step (R, Q) and the gain that the quadratic model expects of it (R,)."""
-    system = curvature.copy()
-    if held.any():
-        free = ~held
-        gradient = gradient * free
-        system *= free[:, :, None] & free[:, None, :]
-    diagonal = np.diagonal(system, axis1=1, axis2=2)
-    # A parameter that no row tells about has no curvature: scaled by the largest it stays put.
-    # Not so log sigma, whose curvature is the number of rows, next to nothing where noise is tiny.
-    floor = 1e-12 * diagonal
-    floor[:, :-1] = floor[:, :-1].max(axis=1, keepdims=True)
-    floor += 1e-300
-    extra = damping_R[:, None] * np.maximum(diagonal, floor) + floor + held
-    count = gradient.shape[1]
-    system[:, range(count), range(count)] += extra
-    step = -_solve(system, gradient)
-    expected_gain_R = -0.5 * (gradient * step).sum(axis=1)
-    return np.clip(step, -_MAX_LOG_STEP, _MAX_LOG_STEP), expected_gain_R
-
-
-def _solve(system: Floats, right: Floats) -> Floats:
-    """Solve R small positive definite systems (R, Q, Q) for right-hand sides (R, Q).
-
-    Gaussian elimination without pivoting, which such systems don't need, over all replicates at
-    once: for 3 to 6 unknowns 2 to 5 times as fast as one call of LAPACK for each.
-
-    Args:
-        system: positive definite, one for each replicate.
-        right: right-hand sides.
-
-    Returns:
-        The solutions, (R, Q).
-    """
-    count = right.shape[1]
-    rows = np.concatenate([system, right[:, :, None]], axis=2).transpose(1, 2, 0).copy()
-    for pivot in range(count):
-        for row in range(pivot + 1, count):
-            factor = rows[row, pivot] / rows[pivot, pivot]
-            rows[row, pivot + 1 :] -= factor * rows[pivot, pivot + 1 :]
-    answer = np.empty_like(rows[:, count])
-    for row in reversed(range(count)):
-        known = (rows[row, row + 1 : count] * answer[row + 1 :]).sum(axis=0)
-        answer[row] = (rows[row, count] - known) / rows[row, row]
-    return np.asarray(answer.T)
-
-
 def minimise(psi: Floats, problem: Problem, bounds: tuple[Floats, Floats]) -> BatchedFit:
     """Minimise every replicate's objective from one start each.
 
@@ -199,7 +146,7 @@ def descend(
     stuck_R = np.zeros(len(psi), dtype=bool)
     for _ in range(_MAX_ROUNDS):
         held = ((psi <= low) & (gradient > 0)) | ((psi >= high) & (gradient < 0))
-        step, gain_R = _damped_step(gradient, curvature, damping_R, held)
+        step, gain_R = damped_step(gradient, curvature, damping_R, held)
         # A damped step gains less by about its damping; undamped is what convergence is about.
         gain_R *= 1 + damping_R
         tried = np.clip(psi + step, low, high)
@@ -218,9 +165,10 @@ def descend(
             psi, tried, objective_R = psi[going], tried[going], objective_R[going]
             gradient, curvature = gradient[going], curvature[going]
             low, high = low[going], high[going]
-        near = BestSigma(wanted_R=gain_R[going] < _NEAR_GAIN, low_R=low[:, -1], high_R=high[:, -1])
+        near = BestSigma(wanted_R=gain_R[going] < NEAR_GAIN, low_R=low[:, -1], high_R=high[:, -1])
+        expected_R = gain_R[going] / (1 + damping_R)
         new_R, new_gradient, new_curvature = evaluate(tried, problem, near)
-        better_R = new_R <= objective_R
+        lowered_R, better_R = objective_R - new_R, new_R <= objective_R
         worse = np.flatnonzero(~better_R)
         for new, old in (
             (tried, psi),
@@ -230,8 +178,10 @@ def descend(
         ):
             new[worse] = old[worse]
         psi, objective_R, gradient, curvature = tried, new_R, new_gradient, new_curvature
-        stuck_R = ~better_R & (damping_R >= 1e12)
-        damping_R = np.where(better_R, np.maximum(damping_R / 10, 1e-10), damping_R * 8)
+        rounding_R = rounding_of(objective_R)
+        # No step is better where none can be seen to be.
+        stuck_R = (lowered_R <= 0) & ((damping_R >= 1e12) | (expected_R < rounding_R))
+        damping_R = next_damping(damping_R, lowered_R, expected_R, rounding_R)
     else:
         result[active], result_R[active] = psi, objective_R
     fit = BatchedFit(

@@ -84,7 +84,12 @@ def group_effects(
     model = MixedLM(residual_N[reached_N], np.ones((int(reached_N.sum()), 1)), group_N[reached_N])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance of 0 is an answer, about which it warns
-        fit = model.fit(reml=True)
+        try:
+            fit = model.fit(reml=True)
+        except np.linalg.LinAlgError:
+            # The gradient's matrix is singular at a step too far (two groups of MLPerf's BERT):
+            # a search without gradients does not go there.
+            fit = model.fit(reml=True, method="nm")
     variance = float(np.asarray(fit.cov_re)[0, 0])
     if not variance > 0:
         return none

@@ -9,18 +9,18 @@ import numpy.typing as npt
 from models_of_scaling.advice import advice_for, contradicted_sizes, fit_code
 from models_of_scaling.drawn_law import DrawnLaw, fitted_law
 from models_of_scaling.errors import InputError
-from models_of_scaling.families import LawFamily
 from models_of_scaling.fit_record import FitRecord, MeasuredRows
 from models_of_scaling.fitted_law import FittedLaw
-from models_of_scaling.fitting import BatchedFit, Problem, fit_batched
 from models_of_scaling.group_effects import can_tell_groups, group_effects, no_group_effects
 from models_of_scaling.intervals import check_level
+from models_of_scaling.knee_evidence import KneeEvidence
 from models_of_scaling.law_draws import draw_law, family_of, kernel_about
 from models_of_scaling.laws import AVERAGED_LAWS, LawName
 from models_of_scaling.likelihood import Observations
 from models_of_scaling.measurements import Measurements, check_identifiable
 from models_of_scaling.mixture import critical_batch_size_interval, min_steps_interval
-from models_of_scaling.noise import noise_knowledge, smallest_sigma
+from models_of_scaling.noise import noise_knowledge
+from models_of_scaling.prefix_fits import SeriesMemory, fits_of_prefixes
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.resampling import resample
 from models_of_scaling.selection import (
@@ -29,6 +29,7 @@ from models_of_scaling.selection import (
     held_out_score,
     law_evidence,
     law_weights,
+    scored_origins,
 )
 from models_of_scaling.study_rows import StudyRows, cell_means
 
@@ -43,6 +44,9 @@ class FitChoice:
         level: of the intervals.
         holdout_above: batch sizes above it are kept out of the fit; None to fit all.
         seed: of the replicates.
+        knee: what is known of B_crit beside the rows, or None.
+        scored: whether the laws are weighed by rolling origin; else by their marginal likelihood,
+            which makes no difference to a law that is asked alone and takes half the time.
     """
 
     laws: tuple[LawName, ...] = ()
@@ -50,6 +54,8 @@ class FitChoice:
     level: float = 0.9
     holdout_above: int | None = None
     seed: int = 0
+    knee: KneeEvidence | None = None
+    scored: bool = True
 
     def __post_init__(self) -> None:
         """Check each field.
@@ -64,12 +70,15 @@ class FitChoice:
             raise InputError(f"--seed {self.seed} must be at least 0")
 
 
-def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
+def fit_laws(
+    measurements: Measurements, choice: FitChoice, memory: SeriesMemory | None = None
+) -> FitRecord:
     """Fit the laws to measurements.
 
     Args:
         measurements: all rows, those to hold out included.
         choice: how.
+        memory: of rolling-origin scores that fits to more or fewer of these rows have found.
 
     Returns:
         The record; deterministic for a seed, but for its provenance. Holding out so much that
@@ -88,10 +97,19 @@ def fit_laws(measurements: Measurements, choice: FitChoice) -> FitRecord:
         cell_N=cell_N,
         spread=resample(fitted, choice.replicates, np.random.default_rng(choice.seed)).spread,
         groups=no_group_effects(len(fitted), len(sizes)),
+        log_reference=float(np.log(reference)),
+        knee=choice.knee,
     )
     study = without_group_offsets(study, fitted.group)
     names = choice.laws or laws_for(fitted)
-    drawn = [_draw(name, study, choice) for name in names]
+    counts = [study.num_cells]
+    if choice.scored or memory is not None:
+        # In one batch with the fits that scores, or fits to fewer of these rows, will ask for.
+        counts += scored_origins(study)
+    remembered = SeriesMemory() if memory is None else memory
+    for name in names:
+        fits_of_prefixes(name, study, counts, remembered)
+    drawn = [_draw(name, study, choice, remembered) for name in names]
     evidence = law_evidence([law.score for law in drawn])
     laws = tuple(
         fitted_law(law, weight, study, reference=reference, level=choice.level)
@@ -127,7 +145,7 @@ def without_group_offsets(study: StudyRows, group_N: npt.NDArray[np.str_]) -> St
     if not can_tell_groups(group_N, study.cell_N, study.reached_N):
         return study
     # The law that bends as the rows say, so that no misfit of a stiffer one passes for a group.
-    fit = _point_fit(family_of("p_norm_knee"), study)
+    fit = fits_of_prefixes("p_norm_knee", study, [study.num_cells], SeriesMemory())
     mu_N = family_of("p_norm_knee").log_steps(fit.theta_RP, study.x_N)[0][0]
     residual_N = study.rows.log_middle_RN[0] - mu_N
     groups = group_effects(residual_N, group_N, study.cell_N, study.reached_N)
@@ -139,22 +157,10 @@ def without_group_offsets(study: StudyRows, group_N: npt.NDArray[np.str_]) -> St
     return dataclasses.replace(study, rows=rows, groups=groups)
 
 
-def _point_fit(family: LawFamily, study: StudyRows) -> BatchedFit:
-    count, cells = len(family.parameter_names), study.num_cells
-    smallest = smallest_sigma(study.rows, study.cell_N, num_parameters=count, num_cells=cells)
-    problem = Problem(
-        family=family,
-        rows=study.rows,
-        x_N=study.x_N,
-        smallest_sigma_R=np.array([smallest]),
-    )
-    return fit_batched(problem)
-
-
-def _draw(name: LawName, study: StudyRows, choice: FitChoice) -> DrawnLaw:
+def _draw(name: LawName, study: StudyRows, choice: FitChoice, memory: SeriesMemory) -> DrawnLaw:
     """Fit one law to the data, draw its parameters as often as asked, and score it."""
     family = family_of(name)
-    fit = _point_fit(family, study)
+    fit = fits_of_prefixes(name, study, [study.num_cells], memory)
     mu_RN, _ = family.log_steps(fit.theta_RP, study.x_N)
     means = cell_means(study, mu_RN[0], float(fit.log_sigma_R[0]))
     noise = noise_knowledge(study.rows, study.cell_N)
@@ -168,7 +174,7 @@ def _draw(name: LawName, study: StudyRows, choice: FitChoice) -> DrawnLaw:
         np.random.default_rng([choice.seed, 1]),
     )
     score = LawScore(
-        held_out=held_out_score(name, study, np.random.default_rng([choice.seed, 2])),
+        held_out=held_out_score(name, study, choice.seed, memory) if choice.scored else None,
         log_evidence=draws.log_evidence,
     )
     at = means.reached_C
@@ -217,6 +223,7 @@ def _record(
         held_out=_rows(held_out),
         holdout_above=choice.holdout_above,
         provenance=provenance,
+        knee=choice.knee,
     )
 
 

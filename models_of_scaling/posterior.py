@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import logsumexp
 
 from models_of_scaling.families import LawFamily
 from models_of_scaling.noise import (
     NOISE_SIZES,
     NoiseKnowledge,
-    log_deviation_density,
+    log_density_of_means,
     log_probability_below,
 )
 from models_of_scaling.proposals import Around, around, draw_prior, log_mixture, log_prior
@@ -93,8 +92,7 @@ def draw_posterior(
     while True:
         log_weights = log_likelihood + log_probability
         log_weights += log_prior(family, shapes) - log_mixture(family, shapes, parts, half)
-        total = float(logsumexp(log_weights))
-        shares = np.exp(log_weights - total)
+        total, shares = _shares(log_weights)
         share = shares.sum(axis=0)
         effective = float(1 / (share**2).sum())
         if effective >= _ENOUGH * count or len(parts) > _MOST_ROUNDS:
@@ -118,6 +116,15 @@ def draw_posterior(
         log_evidence=total - float(np.log(len(shapes))),
         effective=effective,
     )
+
+
+def _shares(log_weights: Floats) -> tuple[float, Floats]:
+    """Return the log of the sum of weights, and each one's share of it."""
+    top = float(log_weights.max())
+    shares = np.exp(log_weights - top)
+    total = float(shares.sum())
+    shares /= total
+    return top + float(np.log(total)), shares
 
 
 def _around_point_fit(
@@ -162,13 +169,13 @@ def _log_likelihood(
     precision = 1 / variance[:, at]
     total = precision.sum(axis=1, keepdims=True)
     levels = (precision @ off.T) / total + _WIDER * deviates / np.sqrt(total)
-    value = np.empty_like(levels)
-    for size in range(len(levels)):
-        value[size] = log_deviation_density((off - levels[size][:, None]) / sd[size]).sum(axis=1)
-    value -= np.log(sd).sum(axis=1, keepdims=True)
+    value = log_density_of_means(off.T, levels, sd)
     value += 0.5 * deviates**2 + 0.5 * np.log(2 * np.pi * _WIDER**2 / total)
     for cell in np.flatnonzero(~at):
         # Nothing reached here: the mean lies above the steps that were done.
         above = levels + mu[:, cell] - cells.log_steps_C[cell]
         value += log_probability_below(above / np.sqrt(variance[:, cell : cell + 1]))
+    log_critical = None if cells.knee is None else family.log_critical(theta)
+    if cells.knee is not None and log_critical is not None:
+        value += cells.knee.log_likelihood(log_critical, log_reference=cells.log_reference)
     return value, levels

@@ -46,7 +46,8 @@ PRIORS: Final[dict[PriorName, NormalPrior]] = {
     # i^-1.5; noise proportional to curvature to the 0, 1, 2) gives 0.7 to 3.5 in 34 of them,
     # median 1.5, and this prior 0.66 .. 3.4 in 90 %. The 17 workloads alone would be content with
     # a narrower one about 1.2 (interval score 0.76 in place of 0.79, 17 % less width at 8x), which
-    # holds what lies behind a hard knee (q = 2 just beyond the data) in 57 % instead of 88 %.
+    # holds what lies behind a hard knee (q = 2 just beyond the data) in 57 % instead of 88 %. Heavy
+    # tails (Student's t) were tried and not kept (docs/published_data.md).
     "sharpness": NormalPrior(mean=0.4, sd=0.5),
     # No source: the share of the slope that is left beyond the knee, 90 % within 0.027 .. 0.37.
     "second_exponent": NormalPrior(mean=-2.3, sd=0.8),

@@ -27,7 +27,7 @@ from models_of_scaling.noise import (
     NOISE_SIZES,
     OUTLIER_DEGREES,
     NoiseKnowledge,
-    log_deviation_density,
+    log_density_of_means,
 )
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_rows import CellMeans
@@ -113,6 +113,6 @@ def _log_likelihood(residual: Floats, covariances: Floats, variance_C: Floats) -
 
 def _log_likelihood_of_law(cells: CellMeans, noise: NoiseKnowledge, residual: Floats) -> Floats:
     """Return the log density with which the law's draws explained their residuals, (Q,)."""
-    sd = np.sqrt(cells.variance(NOISE_SIZES))[:, None]
-    logs = (log_deviation_density(residual / sd) - np.log(sd)).sum(axis=2)
+    sd_JC = np.sqrt(cells.variance(NOISE_SIZES))
+    logs = log_density_of_means(residual.T, np.zeros((len(sd_JC), len(residual))), sd_JC)
     return np.asarray(logsumexp(logs + noise.log_probability(NOISE_SIZES)[:, None], axis=0))

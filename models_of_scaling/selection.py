@@ -1,12 +1,18 @@
-"""Which law: fit the smaller batch sizes, score the larger ones that the fit did not see.
+"""Which law: rolling origin on the rows that a user has, and the marginal likelihood of them all.
 
 Rolling origin: with C batch sizes, fit on the k smallest for every k from 4 to C - 1 and score
-each fit on the next one to three. The selection sees only what the user has. A law's evidence is
+each fit on the next one to three. The selection sees only what the user has. A law's log score is
 the density that its predictive distribution, drawn as for any prediction, gives to what was
-measured there (log score; Good 1952): it counts misses and width alike. Logs are averaged over
-the origins of a held-out batch size and summed over half of the H held-out batch sizes. With fewer
-than 5 batch sizes the marginal likelihood of the rows takes its place (Kass & Raftery 1995,
-JASA 90:773), which is what the log scores of all origins from none on would sum to.
+measured there (Good 1952): it counts misses and width alike. Logs are averaged over the origins of
+a held-out batch size and summed over half of the H held-out batch sizes.
+
+By itself it is blind to a hard knee with few batch sizes behind it: of the origins most lie before
+the knee, where every law's prediction of what lies behind is a miss, and which miss is the smallest
+says how wide a law's prior is, not whether it bends so. The marginal likelihood of all rows (Kass &
+Raftery 1995, JASA 90:773) knows that only a law that bends fits both sides, and says nothing of how
+a law goes on. So the evidence is the geometric mean of both: on development series as good as the
+better one, and no worse on any kind of validation series (docs/published_data.md). With fewer than
+5 batch sizes there is only the marginal likelihood.
 """
 
 import math
@@ -15,32 +21,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import logsumexp
 
-from models_of_scaling.fitting import Problem, fit_batched
-from models_of_scaling.law_draws import draw_law, family_of
 from models_of_scaling.laws import LawName
-from models_of_scaling.likelihood import Observations
-from models_of_scaling.noise import (
-    log_deviation_density,
-    log_probability_below,
-    misfit_beyond,
-    noise_knowledge,
-    smallest_sigma,
-)
-from models_of_scaling.quantities import Floats
-from models_of_scaling.study_rows import StudyRows, cell_means
+from models_of_scaling.origin_scores import score_origins
+from models_of_scaling.prefix_fits import SeriesMemory
+from models_of_scaling.study_rows import StudyRows
 
 _SMALLEST_TRAINING_SET: Final = 4
-_HORIZON: Final = 3
 # Errors at neighbouring batch sizes share their fits, so H of them tell as much as about H / 2
 # independent ones. Counting all H was measured to be too sure (by squared errors in place of log
 # scores): with S_min (1 + (256 / B)^0.8), 8 batch sizes, no repeats and 6 % noise, 90 % intervals
 # of B_crit held it 79 times in 100.
 _SHARE_INDEPENDENT: Final = 0.5
-
-
-_DRAWS: Final = 200  # of each fit that is scored: a log score's own error is then about 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,101 +63,47 @@ class LawScore:
     log_evidence: float
 
 
+def scored_origins(study: StudyRows) -> list[int]:
+    """Return the origins of rolling origin: how many of the smallest batch sizes are fitted.
+
+    Args:
+        study: the data.
+    """
+    return [
+        k
+        for k in range(_SMALLEST_TRAINING_SET, study.num_cells)
+        if len(np.unique(study.cell_N[study.reached_N & (study.cell_N < k)])) >= 2
+    ]
+
+
 def held_out_score(
-    name: LawName, study: StudyRows, rng: np.random.Generator
+    name: LawName, study: StudyRows, seed: int, memory: SeriesMemory | None = None
 ) -> HeldOutScore | None:
     """Score a law by rolling origin.
 
     Args:
         name: of the law.
         study: the data.
-        rng: source of randomness, for the draws of each predictive distribution.
+        seed: of the draws of each predictive distribution.
+        memory: of other fits to the same series; None for none.
 
     Returns:
         The score, or None with fewer than 5 batch sizes. A held-out batch size where no row
         reached the target has an error only if it is predicted below the steps that were done.
     """
-    rows, cell_N, count = study.rows, study.cell_N, study.num_cells
-    origins = np.array(
-        [
-            k
-            for k in range(_SMALLEST_TRAINING_SET, count)
-            if len(np.unique(cell_N[study.reached_N & (cell_N < k)])) >= 2
-        ],
-        dtype=np.int64,
-    )
-    if not origins.size:
+    origins, count = scored_origins(study), study.num_cells
+    if not origins:
         return None
-    family = family_of(name)
-    parameters = len(family.parameter_names)
-    fit = fit_batched(
-        Problem(
-            family=family,
-            rows=Observations(
-                log_low_RN=np.repeat(rows.log_low_RN, len(origins), axis=0),
-                log_high_RN=np.repeat(rows.log_high_RN, len(origins), axis=0),
-                weight_RN=rows.weight_RN * (cell_N[None] < origins[:, None]),
-            ),
-            x_N=study.x_N,
-            smallest_sigma_R=np.array([
-                smallest_sigma(rows, cell_N, num_parameters=parameters, num_cells=int(k))
-                for k in origins
-            ]),
-        )
-    )
-    errors: list[float] = []
-    scores = np.full((len(origins), count), np.nan)
-    for place, origin in enumerate(origins):
-        found = _score_origin(
-            name, study, (fit.theta_RP[place], float(fit.log_sigma_R[place])), int(origin), rng
-        )
-        for cell, (error, log_density) in enumerate(found, start=int(origin)):
-            errors.append(error)
-            scores[place, cell] = log_density
+    found = score_origins(name, study, origins, seed, memory or SeriesMemory())
+    by_cell: dict[int, list[float]] = {cell: [] for cell in range(origins[0], count)}
+    for (_, cell), score in found.items():
+        by_cell[cell].append(score.log_density)
+    errors = [score.error for score in found.values()]
     return HeldOutScore(
         error=float(np.sqrt(np.mean(np.square(errors)))),
-        log_score=float(np.nanmean(scores[:, origins[0] :], axis=0).sum()),
-        num_held_out=count - int(origins[0]),
+        log_score=float(sum(np.mean(logs) for logs in by_cell.values())),
+        num_held_out=count - origins[0],
     )
-
-
-def _score_origin(
-    name: LawName,
-    study: StudyRows,
-    fitted: tuple[Floats, float],
-    origin: int,
-    rng: np.random.Generator,
-) -> list[tuple[float, float]]:
-    """Return error and log density of the batch sizes next to those that were fitted.
-
-    Args:
-        name: of the law.
-        study: all rows.
-        fitted: log parameters (P,) and log sigma of the fit to the smallest batch sizes.
-        origin: how many of them were fitted.
-        rng: source of randomness.
-    """
-    theta_P, log_sigma = fitted
-    mu_N = family_of(name).log_steps(theta_P[None], study.x_N)[0][0]
-    seen_N = study.cell_N < origin
-    cells = cell_means(study, mu_N, log_sigma)
-    seen = cells.take(np.arange(study.num_cells) < origin)
-    noise = noise_knowledge(study.rows.only(seen_N), study.cell_N[seen_N])
-    draws = draw_law(name, seen, noise, theta_P, _DRAWS, rng)
-    variance = cells.variance(draws.noise_R)
-    found = []
-    x_last = float(seen.x_C[seen.reached_C].max())
-    for cell in range(origin, min(origin + _HORIZON, study.num_cells)):
-        spread_R = variance[:, cell] + misfit_beyond(float(cells.x_C[cell]) - x_last) ** 2
-        off_R = cells.log_steps_C[cell] - draws.log_steps(float(cells.x_C[cell]))
-        deviation_R = off_R / np.sqrt(spread_R)
-        error = float(np.median(off_R))
-        if cells.reached_C[cell]:
-            log_density_R = log_deviation_density(deviation_R) - 0.5 * np.log(spread_R)
-        else:
-            log_density_R, error = log_probability_below(-deviation_R), max(error, 0.0)
-        found.append((error, float(logsumexp(log_density_R) - np.log(_DRAWS))))
-    return found
 
 
 def law_evidence(scores: Sequence[LawScore]) -> list[float]:
@@ -179,7 +117,10 @@ def law_evidence(scores: Sequence[LawScore]) -> list[float]:
     """
     held_out = [score.held_out for score in scores if score.held_out is not None]
     if len(held_out) == len(scores):
-        logs = [_SHARE_INDEPENDENT * score.log_score for score in held_out]
+        logs = [
+            0.5 * (_SHARE_INDEPENDENT * each.log_score + score.log_evidence)
+            for each, score in zip(held_out, scores, strict=True)
+        ]
     else:
         logs = [score.log_evidence for score in scores]
     return [math.exp(log - max(logs)) for log in logs]

@@ -3,12 +3,13 @@
 Shapes: N = rows, C = batch sizes (cells), J = noise sizes.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from models_of_scaling.fitting import Bools, Integers
 from models_of_scaling.group_effects import GroupEffects
+from models_of_scaling.knee_evidence import KneeEvidence
 from models_of_scaling.likelihood import Observations, row_terms
 from models_of_scaling.quantities import Floats
 from models_of_scaling.resampling import CellSpread
@@ -24,6 +25,8 @@ class StudyRows:
         cell_N: number of each row's batch size, from 0 and increasing with it.
         spread: of each batch size's mean.
         groups: offsets that were taken from the rows.
+        log_reference: log of the reference batch size.
+        knee: what is known of B_crit beside the rows, or None.
     """
 
     rows: Observations
@@ -31,6 +34,8 @@ class StudyRows:
     cell_N: Integers
     spread: CellSpread
     groups: GroupEffects
+    log_reference: float = 0.0
+    knee: KneeEvidence | None = None
 
     @property
     def num_cells(self) -> int:
@@ -57,6 +62,8 @@ class CellMeans:
         spread_C: standard deviation of the mean that resampling whole trials shows.
         width_C: log width of the interval that sparse evaluation leaves.
         group_variance_C: what is left open about the offsets of the groups in the mean.
+        log_reference: log of the reference batch size.
+        knee: what is known of B_crit beside the rows, or None.
     """
 
     x_C: Floats
@@ -66,6 +73,8 @@ class CellMeans:
     spread_C: Floats
     width_C: Floats
     group_variance_C: Floats
+    log_reference: float = 0.0
+    knee: KneeEvidence | None = None
 
     def variance(self, noise_sizes: Floats) -> Floats:
         """Return the variance of each cell's mean for each noise size.
@@ -79,8 +88,8 @@ class CellMeans:
 
     def take(self, cells: Bools) -> "CellMeans":
         """Return only some of the cells."""
-        columns = {each.name: getattr(self, each.name)[cells] for each in fields(self)}
-        return CellMeans(**columns)
+        names = [each.name for each in fields(self) if each.name.endswith("_C")]
+        return replace(self, **{name: getattr(self, name)[cells] for name in names})
 
 
 def cell_means(study: StudyRows, mu_N: Floats, log_sigma: float) -> CellMeans:
@@ -120,4 +129,6 @@ def cell_means(study: StudyRows, mu_N: Floats, log_sigma: float) -> CellMeans:
         spread_C=study.spread.spread_C,
         width_C=study.spread.width_C,
         group_variance_C=study.groups.variance_C,
+        log_reference=study.log_reference,
+        knee=study.knee,
     )

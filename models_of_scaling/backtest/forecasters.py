@@ -5,7 +5,7 @@ to `laws.LAW_NAMES` is one more forecaster without a change here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -13,14 +13,20 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.knee_evidence import KneeEvidence
 from models_of_scaling.law_fit import FitChoice, fit_laws, laws_for
 from models_of_scaling.laws import AVERAGED_LAWS, LAW_NAMES, LawName
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.prediction import predict
+from models_of_scaling.prefix_fits import SeriesMemory
 from models_of_scaling.quantities import Floats
 
 AVERAGED: Final = "averaged"
 TODAYS_PRACTICE: Final = "todays_practice"
+# Not asked for by name: the answer with evidence of B_crit beside the rows, and what the average
+# says of the same case without the runs at one more batch size.
+WITH_EVIDENCE: Final = "with_evidence"
+WITHOUT_MORE: Final = "averaged_without"
 # Residuals beyond about 10 % count linearly instead of squared; between 0.05 and 1 the choice
 # moves the errors on MLPerf's reference points by about one per cent.
 _ROBUST_SCALE: Final = 0.1
@@ -43,20 +49,48 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRows:
-    """What a user has before the prediction, and one fit of it that the laws' forecasters share.
+    """What a user has before the prediction, and the fits of it that forecasters share.
 
     Attributes:
         measurements: rows up to the origin.
         choice: how to fit.
+        memory: of what other origins of the series have found.
+        is_averaged: whether the average is asked for too; the laws in it are then fitted once.
+        knee: what is known of B_crit beside the rows, for the forecaster that uses it; or None.
     """
 
     measurements: Measurements
     choice: FitChoice
+    memory: SeriesMemory = field(default_factory=SeriesMemory)
+    is_averaged: bool = True
+    knee: KneeEvidence | None = None
 
     @cached_property
-    def record(self) -> FitRecord:
-        """The fit of all laws of the choice."""
-        return fit_laws(self.measurements, self.choice)
+    def averaged(self) -> FitRecord:
+        """The fit of the laws that an answer averages over, weighed by rolling origin."""
+        names = laws_for(self.measurements)
+        return fit_laws(self.measurements, replace(self.choice, laws=names), self.memory)
+
+    @cached_property
+    def _not_averaged(self) -> FitRecord:
+        """The fit of the choice's other laws, not weighed: each is asked alone."""
+        others = tuple(name for name in self.choice.laws if not self._is_in_average(name))
+        return fit_laws(
+            self.measurements, replace(self.choice, laws=others, scored=False), self.memory
+        )
+
+    def _is_in_average(self, name: LawName) -> bool:
+        return self.is_averaged and name in laws_for(self.measurements)
+
+    def alone(self, name: LawName) -> FitRecord:
+        """Return the fit of one law of the choice, or of the average.
+
+        Args:
+            name: of the law.
+        """
+        record = self.averaged if self._is_in_average(name) else self._not_averaged
+        law = next(law for law in record.laws if law.name == name)
+        return replace(record, law=name, laws=(replace(law, weight=1.0),))
 
 
 Forecaster = Callable[[KnownRows, Sequence[int]], list[Forecast]]
@@ -64,14 +98,14 @@ Forecaster = Callable[[KnownRows, Sequence[int]], list[Forecast]]
 
 def averaged(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
     """Return what `fit` and `predict` answer: the averaged laws, by weight."""
-    record, names = known.record, laws_for(known.measurements)
-    if not {*names} <= {law.name for law in record.laws}:
-        record = fit_laws(known.measurements, replace(known.choice, laws=names))
-    laws = [law for law in record.laws if law.name in names]
-    total = sum(law.weight for law in laws)
-    # Weights are evidence over its sum, so leaving laws out is the same as not fitting them.
-    averaged_laws = tuple(replace(law, weight=law.weight / total) for law in laws)
-    return _forecasts(replace(record, law=laws[0].name, laws=averaged_laws), batch_sizes)
+    return _forecasts(known.averaged, batch_sizes)
+
+
+def with_evidence(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
+    """Return what `fit` with evidence of B_crit beside the rows, and `predict`, answer."""
+    names = laws_for(known.measurements)
+    choice = replace(known.choice, laws=names, knee=known.knee)
+    return _forecasts(fit_laws(known.measurements, choice, known.memory), batch_sizes)
 
 
 def of_law(name: LawName) -> Forecaster:
@@ -86,10 +120,7 @@ def of_law(name: LawName) -> Forecaster:
     """
 
     def forecast(known: KnownRows, batch_sizes: Sequence[int]) -> list[Forecast]:
-        record = known.record
-        law = next(law for law in record.laws if law.name == name)
-        alone = replace(record, law=name, laws=(replace(law, weight=1.0),))
-        return _forecasts(alone, batch_sizes)
+        return _forecasts(known.alone(name), batch_sizes)
 
     return forecast
 
@@ -152,6 +183,8 @@ FORECASTERS: Final[dict[str, Forecaster]] = {
     AVERAGED: averaged,
     TODAYS_PRACTICE: todays_practice,
 }
+# In the order in which they are printed.
+ANSWERS: Final = (*FORECASTERS, WITHOUT_MORE, WITH_EVIDENCE)
 
 
 def laws_needed(forecasters: Sequence[str]) -> tuple[LawName, ...]:

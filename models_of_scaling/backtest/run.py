@@ -5,25 +5,32 @@ the geometric mean over the held-out runs that reached the target (`backtest.sco
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 
 from models_of_scaling.backtest.cases import cases_of
 from models_of_scaling.backtest.forecasters import (
+    AVERAGED,
     FORECASTERS,
+    WITH_EVIDENCE,
+    WITHOUT_MORE,
     KnownRows,
     laws_needed,
     mean_log_steps,
+    with_evidence,
 )
 from models_of_scaling.backtest.scores import Outcome
 from models_of_scaling.errors import InputError
+from models_of_scaling.knee_evidence import KneeEvidence
 from models_of_scaling.law_fit import FitChoice
 from models_of_scaling.measurements import Measurements
+from models_of_scaling.prefix_fits import SeriesMemory
 from models_of_scaling.published.series import PublishedSeries
 
-_HANDFUL: Final = 5  # runs at one larger batch size, as someone would try before buying
+HANDFUL: Final = 5  # runs at one larger batch size, as someone would try before buying
 
 
 def check_forecasters(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -44,12 +51,35 @@ def check_forecasters(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in FORECASTERS if names is None or name in names)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BeyondRows:
+    """What is known beside the rows up to an origin.
+
+    Attributes:
+        more_runs: at most so many runs are known of the one more batch size.
+        knee: B_crit by another way, by the names of series.
+    """
+
+    more_runs: int = HANDFUL
+    knee: Mapping[str, KneeEvidence] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the number of runs.
+
+        Raises:
+            InputError: naming the flag and the rule.
+        """
+        if self.more_runs < 1:
+            raise InputError(f"--more-runs {self.more_runs} must be at least 1")
+
+
 def back_test(
     series: Iterable[PublishedSeries],
     *,
     forecasters: Sequence[str],
     replicates: int = 300,
     level: float = 0.9,
+    beyond: BeyondRows | None = None,
 ) -> list[Outcome]:
     """Predict every case of every series.
 
@@ -58,36 +88,51 @@ def back_test(
         forecasters: names in `forecasters.FORECASTERS`.
         replicates: draws of each law's posterior at each origin.
         level: of the intervals.
+        beyond: what is known beside the rows up to an origin; None for five runs at one more batch
+            size and no evidence of B_crit.
 
     Returns:
-        One outcome per case and forecaster; deterministic.
+        One outcome per case and forecaster; deterministic. Where the average is asked for, also
+        what it says of the one-more cases without those runs, and with the evidence of B_crit.
     """
     choice = FitChoice(laws=laws_needed(forecasters), replicates=replicates, level=level)
-    return [outcome for each in series for outcome in _outcomes(each, forecasters, choice)]
+    more = beyond or BeyondRows()
+    return [outcome for each in series for outcome in _outcomes(each, forecasters, choice, more)]
 
 
 def _outcomes(
-    series: PublishedSeries, forecasters: Sequence[str], choice: FitChoice
+    series: PublishedSeries, forecasters: Sequence[str], choice: FitChoice, beyond: BeyondRows
 ) -> list[Outcome]:
     measurements = series.rows
     cases = cases_of(measurements)
-    outcomes = []
+    outcomes: list[Outcome] = []
     fitted = {(case.largest_fitted, case.also_fitted or 0) for case in cases}
-    for origin, also in sorted(fitted):
-        known = KnownRows(measurements=_known(measurements, origin, also), choice=choice)
+    memory, knee = SeriesMemory(), beyond.knee.get(series.name)
+    asked_for = {name: FORECASTERS[name] for name in forecasters}
+    if knee is not None and AVERAGED in forecasters:
+        asked_for[WITH_EVIDENCE] = with_evidence
+    # The largest origin first: its rolling-origin scores hold those of all smaller ones.
+    for origin, also in sorted(fitted, reverse=True):
+        known = KnownRows(
+            measurements=_known(measurements, origin, also, beyond.more_runs),
+            choice=choice,
+            memory=memory,
+            is_averaged=AVERAGED in forecasters,
+            knee=knee,
+        )
         asked = [
             case for case in cases if (case.largest_fitted, case.also_fitted or 0) == (origin, also)
         ]
         sizes = sorted({case.batch_size for case in asked})
-        for forecaster in forecasters:
-            answers = dict(zip(sizes, FORECASTERS[forecaster](known, sizes), strict=True))
+        for name, forecaster in asked_for.items():
+            answers = dict(zip(sizes, forecaster(known, sizes), strict=True))
             for case in asked:
                 measured, at_least = _measured(measurements, case.batch_size)
                 outcomes.append(
                     Outcome(
                         series=series.name,
                         part=series.part,
-                        forecaster=forecaster,
+                        forecaster=name,
                         case=case,
                         forecast=answers[case.batch_size],
                         measured=measured,
@@ -95,12 +140,26 @@ def _outcomes(
                         level=choice.level,
                     )
                 )
-    return outcomes
+    outcomes += _without_more(outcomes)
+    order = {case: place for place, case in enumerate(cases)}
+    return sorted(outcomes, key=lambda outcome: order[outcome.case])
 
 
-def _known(measurements: Measurements, origin: int, also: int) -> Measurements:
+def _without_more(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the average's answers to the one-more cases without the runs at one more size."""
+    averaged = [outcome for outcome in outcomes if outcome.forecaster == AVERAGED]
+    plain = {outcome.case: outcome for outcome in averaged if outcome.case.design == "rolling"}
+    found = []
+    for outcome in averaged:
+        if outcome.case.design == "one_more":
+            same = replace(outcome.case, design="rolling", also_fitted=None)
+            found.append(replace(plain[same], forecaster=WITHOUT_MORE, case=outcome.case))
+    return found
+
+
+def _known(measurements: Measurements, origin: int, also: int, more_runs: int) -> Measurements:
     """Return the rows up to the origin, and a handful at one more batch size."""
-    at = np.flatnonzero(measurements.batch_size == also)[:_HANDFUL]
+    at = np.flatnonzero(measurements.batch_size == also)[:more_runs]
     chosen = measurements.batch_size <= origin
     chosen[at] = True
     return measurements.take(chosen)

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from models_of_scaling.backtest.cases import DESIGNS, FACTORS, Case, Design
-from models_of_scaling.backtest.forecasters import FORECASTERS, Forecast
+from models_of_scaling.backtest.forecasters import ANSWERS, Forecast
 from models_of_scaling.interval_scores import (
     Estimated,
     over_series,
@@ -126,7 +126,7 @@ def scores(outcomes: Sequence[Outcome]) -> list[Score]:
         One score for each combination that has a case with a measured value.
     """
     answer = []
-    for key in product(SERIES_PARTS, DESIGNS, FACTORS, FORECASTERS):
+    for key in product(SERIES_PARTS, DESIGNS, FACTORS, ANSWERS):
         chosen = [each for each in outcomes if _key(each) == key]
         if any(outcome.error is not None for outcome in chosen):
             answer.append(_score(chosen))

@@ -38,6 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="only these: a law, averaged (over all laws) or todays_practice",
     )
+    parser.add_argument(
+        "--more-runs",
+        type=int,
+        metavar="N",
+        help="so many runs are known of the one more batch size (default: 5)",
+    )
+    parser.add_argument(
+        "--evidence",
+        type=Path,
+        metavar="TABLE",
+        help="CSV with workload, critical_batch_size and knee_factor: what is known of B_crit "
+        "beside the rows, used beside the plain average (see docs/laws.md)",
+    )
     parser.add_argument("--replicates", type=int, default=300, metavar="R")
     parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
     add_picture_file(parser)
@@ -53,7 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         InputError: for a word that names nothing, or a table that can't be read.
     """
-    from models_of_scaling.backtest.run import back_test, check_forecasters
+    from models_of_scaling.backtest.evidence_table import read_evidence
+    from models_of_scaling.backtest.run import HANDFUL, BeyondRows, back_test, check_forecasters
     from models_of_scaling.backtest.scores import scores
     from models_of_scaling.backtest.table_series import table_series
     from models_of_scaling.backtest.tables import back_test_as_json, score_table
@@ -66,7 +80,15 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError("--series: names published series; leave it out with --table")
     own = arguments.table is not None
     series = table_series(arguments.table) if own else choose_series(arguments.series)
-    outcomes = back_test(series, forecasters=forecasters, replicates=replicates, level=level)
+    beyond = BeyondRows(
+        more_runs=HANDFUL if arguments.more_runs is None else arguments.more_runs,
+        knee={}
+        if arguments.evidence is None
+        else read_evidence(arguments.evidence, [each.name for each in series]),
+    )
+    outcomes = back_test(
+        series, forecasters=forecasters, replicates=replicates, level=level, beyond=beyond
+    )
     summary_of_all = scores(outcomes)
     if arguments.plot is not None:
         _draw(arguments.plot, outcomes, level, picture_format)

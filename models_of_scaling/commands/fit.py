@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from models_of_scaling.commands.table_choice import add_table_choice, check_out, table_choice
+from models_of_scaling.errors import InputError
 
 if TYPE_CHECKING:
     from models_of_scaling.fit_record import FitRecord
+    from models_of_scaling.knee_evidence import KneeEvidence
 
 HELP: Final = "fit laws to a table of measurements or trials"
 LAWS: Final = (
@@ -41,6 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--law", choices=LAWS, default="auto", help="auto fits all and averages by held-out error"
     )
+    group = parser.add_argument_group(
+        "evidence beside the rows", "of a gradient noise scale, a surrogate ladder or experience"
+    )
+    group.add_argument(
+        "--critical-batch-size",
+        type=float,
+        metavar="B",
+        help="an estimate of B_crit (where S = 2 S_min) from elsewhere, examples",
+    )
+    group.add_argument(
+        "--knee-factor",
+        type=float,
+        metavar="F",
+        help="90 %% sure that B_crit lies within this factor of --critical-batch-size",
+    )
     parser.add_argument("--replicates", type=int, default=1000, metavar="R")
     parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
     parser.add_argument("--seed", type=int, default=0, help="of the replicates")
@@ -64,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         level=arguments.level,
         holdout_above=arguments.holdout_above,
         seed=arguments.seed,
+        knee=_knee(arguments),
     )
     check_out(arguments.out)
     fit = fit_laws(read_measurements(arguments.table, table_choice(arguments)), choice)
@@ -74,6 +92,21 @@ def run(arguments: argparse.Namespace) -> None:
         for each in full_scale_runs(arguments.table, fit):
             print(each.in_words())
     print(f"Written: {arguments.out}")
+
+
+def _knee(arguments: argparse.Namespace) -> "KneeEvidence | None":
+    from models_of_scaling.knee_evidence import KneeEvidence
+
+    batch_size, factor = arguments.critical_batch_size, arguments.knee_factor
+    if batch_size is None and factor is None:
+        return None
+    if factor is None:
+        raise InputError(
+            f"--critical-batch-size {batch_size:g}: how sure is that? Say --knee-factor F too"
+        )
+    if batch_size is None:
+        raise InputError(f"--knee-factor {factor:g}: is for --critical-batch-size B only")
+    return KneeEvidence(critical_batch_size=batch_size, factor=factor)
 
 
 def summary(fit: "FitRecord", *, with_advice: bool = True) -> str:
@@ -107,4 +140,9 @@ def summary(fit: "FitRecord", *, with_advice: bool = True) -> str:
         f"Noise of one batch size's estimate: about {100 * best.noise:.1f} %.",
         f"Result code: {fit.code}.",
     ]
+    if fit.knee is not None:
+        lines.append(
+            f"Known beside the rows: B_crit {fit.knee.critical_batch_size:,.0f}, 90 % sure within "
+            f"{fit.knee.factor:g}x."
+        )
     return "\n".join([*lines, *(fit.advice if with_advice else ())])

@@ -16,11 +16,11 @@ from unittest import mock
 
 import numpy as np
 
-from models_of_scaling import law_fit
 from models_of_scaling.families import FAMILIES
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.gaussian_process import covariance
 from models_of_scaling.intervals import weighted_quantile
+from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Law, LawName
 from models_of_scaling.measurements import Measurements, TableSource
 from models_of_scaling.mixture import mixed
@@ -110,11 +110,8 @@ def rows_of(batch_size: np.ndarray, steps: np.ndarray) -> Measurements:
 
 def fit_of(rows: Measurements, laws: tuple[LawName, ...], number: int, draws: int) -> FitRecord:
     """Fit; without rolling-origin scores where they can't matter: one law alone has weight 1."""
-    choice = law_fit.FitChoice(laws=laws, replicates=draws, level=LEVEL, seed=number)
-    if len(laws) != 1:
-        return law_fit.fit_laws(rows, choice)
-    with mock.patch.object(law_fit, "held_out_score", return_value=None):
-        return law_fit.fit_laws(rows, choice)
+    choice = FitChoice(laws=laws, replicates=draws, level=LEVEL, seed=number, scored=len(laws) != 1)
+    return fit_laws(rows, choice)
 
 
 def ask_study(study: Study, number: int) -> Answers:
