@@ -194,7 +194,6 @@ def run_sweep(
     plan, folder = settings.plan, settings.out.resolve()
     if check_data := get_workload(settings.workload).check_data:
         check_data()
-    _check_writable(settings)
     before = {size: finished_trials(plan, size, folder) for size in settings.sizes}
     missing = [size for size, done in before.items() if next_stage(plan, size, done)]
     found = sum(len(done) for done in before.values())
@@ -209,8 +208,10 @@ def run_sweep(
                 widening_trials=plan.protocol.widening_trials,
                 shown=progress,
             ) as bar,
+            # First, so that a scheduler that does not answer leaves no folder behind.
             _workers(settings, plan, folder, len(missing), workers) as made,
         ):
+            _check_writable(settings)
             SweepLoop(plan, missing, folder, made, bar).run()
     after = [trial for size in settings.sizes for trial in finished_trials(plan, size, folder)]
     statuses = Counter(trial.status for trial in after)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
+from surrogate.ingredients import Ingredients
 from surrogate.protocol import Plan
 from surrogate.protocol_flags import RunChoice
 from surrogate.run_schedule import RunSchedule
@@ -41,6 +42,7 @@ class StudyRecord:
         try:
             run = dict(self.settings["run"])
             run["schedule"] = RunSchedule(**run["schedule"])
+            run["ingredients"] = Ingredients(**run.get("ingredients", {}))
             fields = {
                 **self.settings,
                 "run": RunChoice(**run),

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +151,15 @@ def _made(folder: Path, parameters: Mapping[str, str], count: int) -> Any:
     values: dict[str, Any] = {"timeout_min": _TIMEOUT_MINUTES, "slurm_array_parallelism": count}
     values |= {name: _number(text) for name, text in parameters.items()}
     cluster = values.pop("cluster", "slurm")
+    made = [each for each in (folder / "submitit", folder) if not each.exists()]
     try:
         inner = submitit.AutoExecutor(folder=folder / "submitit", cluster=str(cluster))
         inner.update_parameters(**values)
     # submitit refuses by whatever its checks raise: NameError, TypeError, ValueError ...
     except Exception as error:
+        for each in made:  # it makes its folder before it looks at what it is given
+            with suppress(OSError):
+                each.rmdir()
         raise InputError(f"--submitit: {error}") from error
     return inner
 
