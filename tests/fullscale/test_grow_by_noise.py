@@ -128,6 +128,27 @@ def test_a_run_stopped_after_its_growth_and_resumed_is_bit_equal(run, fit, tmp_p
     )
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_the_measured_noise_scale_of_a_run_grows_its_batch_and_changes_nothing_else(run):
+    """GradientNoiseScale as it is, over the last 16 steps; on digits it rises from some tens."""
+    limit = "--data.max_per_device_batch_size=8"
+    trial, weights, rows, growths = run(
+        *(*RUN, limit, "--data.grow_by_noise=true", "--grow_by_noise.every=20 steps"),
+        "--data.max_global_batch_size=256",
+        "--trainer.callbacks+=fullscale.callbacks.gradient_noise.GradientNoiseScale",
+        *("--trainer.callbacks.window_steps=16", "--trainer.callbacks.blocks=16"),
+    )
+    assert growths
+    sizes = [32, *(size for size, _ in growths)]
+    for before, after in zip(sizes, sizes[1:], strict=False):
+        assert after in {2 * before, 4 * before, 8 * before}
+    assert max(sizes) <= 256
+    assert int(rows[-1]["batch_size"]) == sizes[-1]
+    other, same, _, _ = run(*RUN, limit, as_table(growths))
+    assert_equal(weights, same)
+    assert (other.steps, other.examples) == (trial.steps, trial.examples)
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
