@@ -97,6 +97,7 @@ def test_a_batch_follows_the_noise_and_the_run_is_that_of_the_same_phases_by_tab
     assert other.curve_validation_loss[-1] == trial.curve_validation_loss[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_workers_that_are_ahead_delay_the_growth_and_lose_no_example(run):
     trial, weights, _, growths = run(*NOISE, "--data.num_workers=2")
@@ -108,12 +109,12 @@ def test_workers_that_are_ahead_delay_the_growth_and_lose_no_example(run):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_stopped_after_its_growth_and_resumed_is_bit_equal(run, fit, tmp_path, workers):
-    flags = (*NOISE, f"--data.num_workers={workers}")
+@pytest.mark.slow
+def test_a_run_stopped_while_its_growth_is_under_way_and_resumed_is_bit_equal(run, fit, tmp_path):
+    flags = (*NOISE, "--data.num_workers=2")
     trial, weights, _, _ = run(*flags)
     saved = (f"--checkpoint.folder={tmp_path / 'checkpoints'}",)
-    # With workers, step 21 is one of the old batch while the new one is decided.
+    # Step 21 is one of the old batch while the new one is decided.
     code, stopped, _ = fit(
         *(*flags, *saved, "--trainer.callbacks+=fit_callbacks.SignalAtStep"),
         *("--trainer.callbacks.step=21", f"--trainer.callbacks.number={int(signal.SIGINT)}"),
@@ -128,6 +129,7 @@ def test_a_run_stopped_after_its_growth_and_resumed_is_bit_equal(run, fit, tmp_p
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_measured_noise_scale_of_a_run_grows_its_batch_and_changes_nothing_else(run):
     """GradientNoiseScale as it is, over the last 16 steps; on digits it rises from some tens."""

@@ -255,15 +255,15 @@ def test_a_block_with_a_zero_scale_begins_as_its_shortcut():
 def test_an_adapted_regime_takes_the_small_batchs_steps_at_the_root_of_the_ratio(fit):
     code, trial, err = fit(
         "--data.global_batch_size=256",
-        *("--model.train_duration=3 epochs", "--model.warmup=1 epochs"),
-        *("--model.learning_rate=0.05", "--data.evaluate_every=48 steps"),
+        *("--model.train_duration=1 epochs", "--model.warmup=0.5 epochs"),
+        *("--model.learning_rate=0.05", "--data.evaluate_every=16 steps"),
         *("--model.adapt_regime_from=64", "--model.target=validation_accuracy>=1"),
     )
     assert code == 0, err
-    # As many steps as batch 64 has in 3 epochs: four times the epochs; rate times 2.
-    assert trial.steps == 48
-    assert trial.examples == 12 * 1024
-    assert trial.hyper_parameters["warmup_steps"] == 16
+    # As many steps as batch 64 has in an epoch: four times the epochs; rate times 2.
+    assert trial.steps == 16
+    assert trial.examples == 4 * 1024
+    assert trial.hyper_parameters["warmup_steps"] == 8
     assert trial.hyper_parameters["learning_rate"] == pytest.approx(0.1, rel=1e-15)
     assert trial.settings["adapt_regime_from"] == "64"
 
@@ -336,7 +336,7 @@ def test_policies_are_named_in_a_recipe_as_on_the_command_line(fit, tmp_path):
     recipe.write_text(
         """
 trainer: {gradient_clip_val: 1.0}
-average: {start: 2 epochs, every: 1 epochs}
+average: {start: 2 epochs, every: 1 epochs, batch_norm_over: 256 examples}
 model:
   name: resnet8_width4
   schedule: piecewise
@@ -345,7 +345,8 @@ model:
   confidence_penalty: 0.1
   zero_init_last_batch_norm: true
   batch_norm_span: 64
-data: {global_batch_size: 256, grow_with_decay: true, mixup_alpha: 0.2}
+data:
+  {global_batch_size: 256, grow_with_decay: true, mixup_alpha: 0.2, evaluate_every: 8 epochs}
 """
     )
     code, trial, err = fit("--config", str(recipe), "--model.target=validation_accuracy>=1")
@@ -353,5 +354,5 @@ data: {global_batch_size: 256, grow_with_decay: true, mixup_alpha: 0.2}
     assert (trial.optimizer, trial.steps, trial.examples) == ("swa:momentum", 12, 4096)
     assert trial.hyper_parameters["average_start_steps"] == 8
     said = {"batch_phases": "0:256,8:512", "gradient_clip": "1", "mixup_alpha": "0.2"}
-    said |= {"zero_init_last_batch_norm": "True", "batch_norm_over": "1 epochs"}
+    said |= {"zero_init_last_batch_norm": "True", "batch_norm_over": "256 examples"}
     assert said.items() <= trial.settings.items()
