@@ -38,4 +38,4 @@ def refuse_conflicting_flags(trainer: Mapping[str, Any]) -> None:
             raise InputError(f"--trainer.{flag} {value} is not supported: {rule}")
     clip = trainer.get("gradient_clip_val")
     if clip is not None and not 0 < clip < math.inf:
-        raise InputError(f"--trainer.gradient_clip_val {clip} must be positive and finite")
+        raise InputError(f"--trainer.gradient_clip_val {clip:g} must be positive and finite")

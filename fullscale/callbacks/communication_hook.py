@@ -73,17 +73,25 @@ class CommunicationHook(Callback):
             module.data.worker_orders = WorkerOrders(
                 first_step=settings.start_steps, group_size=settings.group_size
             )
-        if settings.hook != "post_local_sgd":
-            return
+        if settings.trains_apart:
+            self._check_steps(module)
+
+    def _check_steps(self, module: Classifier) -> None:
+        """Refuse evaluations of different weights, and a start that never comes."""
+        settings, flag = self.settings, f"--comm.hook {self.settings.hook}"
         every = module.data.plan.evaluate_every_steps
-        if every % settings.averaging_period_steps or (
-            settings.start_steps % settings.averaging_period_steps
-        ):
+        period = settings.averaging_period_steps if settings.hook == "post_local_sgd" else 1
+        if every % period or settings.start_steps % period:
             raise InputError(
                 f"{flag}: between two averages processes hold different weights, so "
                 f"--data.evaluate_every ({every} steps) and --comm.start_steps "
                 f"({settings.start_steps}) must be multiples of --comm.averaging_period_steps "
-                f"({settings.averaging_period_steps})"
+                f"({period})"
+            )
+        if settings.start_steps >= module.data.plan.num_train_steps:
+            raise InputError(
+                f"--comm.start_steps {settings.start_steps} must come before the run's "
+                f"{module.data.plan.num_train_steps} steps are over"
             )
 
     def _check_groups(self, trainer: Trainer, module: Classifier) -> None:

@@ -251,11 +251,9 @@ def test_an_epoch_between_evaluations_is_counted_in_each_phases_own_steps(fit):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("step", [52, 63])
-def test_a_grown_run_stopped_anywhere_and_resumed_is_bit_equal_to_an_undisturbed_one(
-    fit, tmp_path, step
-):
-    """Where the second phase begins, and in the third."""
+def test_a_grown_run_stopped_anywhere_and_resumed_is_bit_equal_to_an_undisturbed_one(fit, tmp_path):
+    """Where the second phase begins; in a phase: test_policies_processes.py."""
+    step = 52
     limit = "--data.max_per_device_batch_size=64"
     want, trial = weights_of(fit, tmp_path, *GROWN, limit)
     starts = [int(each.split(":")[0]) for each in trial.settings["batch_phases"].split(",")]

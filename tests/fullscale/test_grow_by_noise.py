@@ -97,6 +97,7 @@ def test_a_batch_follows_the_noise_and_the_run_is_that_of_the_same_phases_by_tab
     assert other.curve_validation_loss[-1] == trial.curve_validation_loss[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_workers_that_are_ahead_delay_the_growth_and_lose_no_example(run):
     trial, weights, _, growths = run(*NOISE, "--data.num_workers=2")
@@ -108,12 +109,12 @@ def test_workers_that_are_ahead_delay_the_growth_and_lose_no_example(run):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_stopped_after_its_growth_and_resumed_is_bit_equal(run, fit, tmp_path, workers):
-    flags = (*NOISE, f"--data.num_workers={workers}")
+@pytest.mark.slow
+def test_a_run_stopped_while_its_growth_is_under_way_and_resumed_is_bit_equal(run, fit, tmp_path):
+    flags = (*NOISE, "--data.num_workers=2")
     trial, weights, _, _ = run(*flags)
     saved = (f"--checkpoint.folder={tmp_path / 'checkpoints'}",)
-    # With workers, step 21 is one of the old batch while the new one is decided.
+    # Step 21 is one of the old batch while the new one is decided.
     code, stopped, _ = fit(
         *(*flags, *saved, "--trainer.callbacks+=fit_callbacks.SignalAtStep"),
         *("--trainer.callbacks.step=21", f"--trainer.callbacks.number={int(signal.SIGINT)}"),
@@ -126,6 +127,28 @@ def test_a_run_stopped_after_its_growth_and_resumed_is_bit_equal(run, fit, tmp_p
         trial.steps,
         trial.examples,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_the_measured_noise_scale_of_a_run_grows_its_batch_and_changes_nothing_else(run):
+    """GradientNoiseScale as it is, over the last 16 steps; on digits it rises from some tens."""
+    limit = "--data.max_per_device_batch_size=8"
+    trial, weights, rows, growths = run(
+        *(*RUN, limit, "--data.grow_by_noise=true", "--grow_by_noise.every=20 steps"),
+        "--data.max_global_batch_size=256",
+        "--trainer.callbacks+=fullscale.callbacks.gradient_noise.GradientNoiseScale",
+        *("--trainer.callbacks.window_steps=16", "--trainer.callbacks.blocks=16"),
+    )
+    assert growths
+    sizes = [32, *(size for size, _ in growths)]
+    for before, after in zip(sizes, sizes[1:], strict=False):
+        assert after in {2 * before, 4 * before, 8 * before}
+    assert max(sizes) <= 256
+    assert int(rows[-1]["batch_size"]) == sizes[-1]
+    other, same, _, _ = run(*RUN, limit, as_table(growths))
+    assert_equal(weights, same)
+    assert (other.steps, other.examples) == (trial.steps, trial.examples)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ from fullscale.optimizers.update_rule import TensorTraits
 from models_of_scaling.errors import InputError
 
 RNG = np.random.default_rng(3)
+SWAP = (
+    *("--comm.hook=swap", "--trainer.strategy=ddp", "--trainer.devices=2"),
+    *("--comm.start_steps=8", "--data.max_per_device_batch_size=200"),
+)
 TWO_STEPS = (
     *("--data.global_batch_size=1024", "--model.train_duration=2 steps", "--model.decay_power=0"),
     *("--model.learning_rate=0.5", "--model.target=validation_accuracy>=1"),
@@ -251,15 +255,15 @@ def test_a_block_with_a_zero_scale_begins_as_its_shortcut():
 def test_an_adapted_regime_takes_the_small_batchs_steps_at_the_root_of_the_ratio(fit):
     code, trial, err = fit(
         "--data.global_batch_size=256",
-        *("--model.train_duration=3 epochs", "--model.warmup=1 epochs"),
-        *("--model.learning_rate=0.05", "--data.evaluate_every=48 steps"),
+        *("--model.train_duration=1 epochs", "--model.warmup=0.5 epochs"),
+        *("--model.learning_rate=0.05", "--data.evaluate_every=16 steps"),
         *("--model.adapt_regime_from=64", "--model.target=validation_accuracy>=1"),
     )
     assert code == 0, err
-    # As many steps as batch 64 has in 3 epochs: four times the epochs; rate times 2.
-    assert trial.steps == 48
-    assert trial.examples == 12 * 1024
-    assert trial.hyper_parameters["warmup_steps"] == 16
+    # As many steps as batch 64 has in an epoch: four times the epochs; rate times 2.
+    assert trial.steps == 16
+    assert trial.examples == 4 * 1024
+    assert trial.hyper_parameters["warmup_steps"] == 8
     assert trial.hyper_parameters["learning_rate"] == pytest.approx(0.1, rel=1e-15)
     assert trial.settings["adapt_regime_from"] == "64"
 
@@ -278,6 +282,16 @@ def test_an_adapted_regime_takes_the_small_batchs_steps_at_the_root_of_the_ratio
             ("--model.adapt_regime_from=64", "--model.name=resnet8"),
             "give --model.batch_norm_span, in the source the small batch, 64",
         ),
+        (("--comm.hook=swap",), "--comm.hook swap needs --trainer.strategy ddp"),
+        ((*SWAP, "--data.global_batch_size=257"), "257 must divide over the 2 processes"),
+        ((*SWAP, "--comm.start_steps=80"), "must come before the run's 80 steps are over"),
+        ((*SWAP, "--average.start=3 epochs"), "--average.start does not go together with"),
+        ((*SWAP, "--data.batch_phases=['1 epochs: 512']"), "together with a batch that grows"),
+        (
+            (*SWAP, "--model.name=resnet8", "--model.batch_norm_span=256"),
+            "--comm.group_size 1 must be a multiple of that",
+        ),
+        (("--average.start=30 epochs",), "start before the run's 80 are over"),
         (("--trainer.gradient_clip_val=-1",), "--trainer.gradient_clip_val -1 must be positive"),
     ],
 )
@@ -315,3 +329,30 @@ def test_stochastic_weight_averaging_runs_mapped_over_members_with_their_own_sta
     ])
     torch.testing.assert_close(mapped, alone, rtol=1e-14, atol=0)
     assert not torch.equal(alone[0], alone[1])
+
+
+def test_policies_are_named_in_a_recipe_as_on_the_command_line(fit, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        """
+trainer: {gradient_clip_val: 1.0}
+average: {start: 2 epochs, every: 1 epochs, batch_norm_over: 256 examples}
+model:
+  name: resnet8_width4
+  schedule: piecewise
+  schedule_numbers: {boundaries: [0.5], factors: [1.0, 0.5]}
+  train_duration: 4 epochs
+  confidence_penalty: 0.1
+  zero_init_last_batch_norm: true
+  batch_norm_span: 64
+data:
+  {global_batch_size: 256, grow_with_decay: true, mixup_alpha: 0.2, evaluate_every: 8 epochs}
+"""
+    )
+    code, trial, err = fit("--config", str(recipe), "--model.target=validation_accuracy>=1")
+    assert (code, err) == (0, "")
+    assert (trial.optimizer, trial.steps, trial.examples) == ("swa:momentum", 12, 4096)
+    assert trial.hyper_parameters["average_start_steps"] == 8
+    said = {"batch_phases": "0:256,8:512", "gradient_clip": "1", "mixup_alpha": "0.2"}
+    said |= {"zero_init_last_batch_norm": "True", "batch_norm_over": "256 examples"}
+    assert said.items() <= trial.settings.items()

@@ -52,9 +52,20 @@ SWAP = (
     *("--model.name=resnet8_width4", "--data.evaluate_every=3 steps", "--comm.hook=swap"),
     *("--comm.start_steps=4", "--average.batch_norm_over=3 steps"),
 )
-ALONE = {"grown": GROWN, "clipped": CLIPPED, "averaged": AVERAGED}
+STOPPED = (
+    "--checkpoint.folder=CHECKPOINTS_ALONE",
+    *("--trainer.callbacks+=fit_callbacks.SignalAtStep", "--trainer.callbacks.step=7"),
+    f"--trainer.callbacks.number={int(signal.SIGINT)}",
+)
+ALONE = {
+    "grown": GROWN,
+    "grown_stopped": (*GROWN, *STOPPED),
+    "clipped": CLIPPED,
+    "averaged": AVERAGED,
+}
 TOGETHER = {
     "grown_ddp": (*GROWN, "--data.max_per_device_batch_size=40"),
+    "grown_resumed": (*GROWN, "--checkpoint.folder=CHECKPOINTS_ALONE"),
     "grown_shared": (*GROWN, "--data.max_per_device_batch_size=16", "--trainer.strategy=fsdp2"),
     "clipped_ddp": (*CLIPPED, "--data.max_per_device_batch_size=17"),
     "clipped_fsdp2": (*CLIPPED, "--trainer.strategy=fsdp2"),
@@ -111,6 +122,7 @@ def runs(tmp_path_factory):
     codes = {path.name: path.read_text() for path in folder.glob("*.code.*")}
     want = {f"{name}.code.0": "0" for name in ALONE}
     want |= {f"{name}.code.{rank}": "0" for name in TOGETHER for rank in (0, 1)}
+    want["grown_stopped.code.0"] = "130"
     want |= {f"swap_stopped.code.{rank}": "130" for rank in (0, 1)}
     assert codes == want
     return folder
@@ -129,8 +141,9 @@ def largest_difference(a, b):
     )
 
 
-@pytest.mark.parametrize("name", ["grown_ddp", "grown_shared"])
+@pytest.mark.parametrize("name", ["grown_ddp", "grown_shared", "grown_resumed"])
 def test_a_grown_batch_makes_the_same_updates_and_averages_on_two_processes(runs, name, only_trial):
+    """`grown_resumed` was one process's run, up to its second phase."""
     one, two = load(runs, "grown"), load(runs, name)
     # float64: sums in another order, over nine steps and a change of phase.
     assert largest_difference(one, two) < 1e-11
