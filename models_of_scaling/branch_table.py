@@ -5,7 +5,7 @@ Pure functions of finished numbers: a row a checkpoint, and words.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from models_of_scaling.branching import (
     critical_batch_size,
     efficiencies_by,
     lossless_batch_size,
+    steep_bracket,
 )
 from models_of_scaling.intervals import Interval
 from models_of_scaling.noise_scale import NoiseScale, quotient_of_means
@@ -65,7 +66,12 @@ def checkpoint_row(
             found = efficiencies_by(some, rules)
             return critical_batch_size(some.batch_sizes, found, base_batch_size=base)
 
-        return answer_with_interval(branches, answer, level=level)
+        said = answer_with_interval(branches, answer, level=level)
+        found = efficiencies_by(branches, rules)
+        cliff = steep_bracket(branches.batch_sizes, found, base_batch_size=base)
+        if cliff is None:
+            return said
+        return replace(said, low=min(said.low, cliff[0]), high=max(said.high, cliff[1]))
 
     def ask_lossless(rule: str) -> BranchAnswer:
         return answer_with_interval(

@@ -14,7 +14,9 @@ examples cost E_min (1 + x / B_crit) at batch size x, e = (1 + B / B_crit) / (1 
 critical batch size is the x with e(x) = (1 + B / x) / 2. Only this definition is taken from the
 law, not its shape: 1 / e is interpolated as it was measured.
 
-Intervals: delete-one-seed jackknife of the logarithm of the answer, Student's t.
+Intervals: delete-one-seed jackknife of the logarithm of the answer, Student's t. Where efficiency
+falls off a cliff between two branches, seeds agree on the cliff and not on its place: the interval
+then holds both branches.
 
 Shapes: R seeds, N evaluations of the base run, M batch sizes.
 """
@@ -32,6 +34,7 @@ Floats = NDArray[np.float64]
 # The base run goes on for so many times the branch's length: a branch may also be ahead of it.
 AHEAD = 2.0
 _NO_LOSS = 1e3  # log of a loss that nothing comes near; a least-squares fit takes no infinity
+_STEEP = 2.0
 _FINE = 4096  # places between the smallest and the largest branch
 _LOWEST_EFFICIENCY = 1e-3  # of a branch that ends above where it began, or diverged
 
@@ -151,6 +154,29 @@ def critical_batch_size(
     fine = np.geomspace(sizes_M[0], sizes_M[-1], _FINE)
     cost = np.interp(fine, sizes_M, 1 / efficiency_M)
     return _first_fall(fine, math.log(2) - np.log(cost * (1 + base_batch_size / fine)))
+
+
+def steep_bracket(
+    batch_sizes: Sequence[int], efficiency_M: Floats, *, base_batch_size: int
+) -> tuple[float, float] | None:
+    """Return the two branches between which the efficiency falls too steeply to interpolate.
+
+    Args:
+        batch_sizes: as in `critical_batch_size`.
+        efficiency_M: at each.
+        base_batch_size: B.
+
+    Returns:
+        The last batch size above the critical efficiency and the first below it, where a branch
+        there costs more than twice what it would at the critical one (by the law, at twice the
+        batch size, at most 1.5 times); None where it does not, or where no branch is above.
+    """
+    sizes_M = np.asarray(batch_sizes, float)
+    excess_M = (1 + base_batch_size / sizes_M) / (2 * efficiency_M)
+    below = np.flatnonzero(excess_M > 1)
+    if not len(below) or below[0] == 0 or excess_M[below[0]] <= _STEEP:
+        return None
+    return float(sizes_M[below[0] - 1]), float(sizes_M[below[0]])
 
 
 def lossless_batch_size(branches: Branches, rule: str, *, tolerance: float) -> float:

@@ -107,7 +107,7 @@ class GradientNoiseScale(Callback):
         Returns:
             The estimate, its interval, and whether it is valid; it lags by a block at most.
         """
-        return self._estimate(self._meter and self._meter.stream, -1, average)
+        return self._estimate(self._meter.stream if self._meter else None, -1, average)
 
     def preconditioned_noise_scale(self, *, average: Average | None = None) -> NoiseScale:
         """Return the noise scale of the preconditioned gradient.
@@ -123,7 +123,8 @@ class GradientNoiseScale(Callback):
         """
         if self.preconditioner == "none":
             raise InputError("preconditioner 'none': give adam or lars")
-        return self._estimate(self._meter and self._meter.preconditioned, -1, average)
+        stream = self._meter.preconditioned if self._meter else None
+        return self._estimate(stream, -1, average)
 
     def layer_noise_scales(self, *, average: Average | None = None) -> dict[str, NoiseScale]:
         """Return the noise scale of each parameter tensor, by name.

@@ -83,7 +83,7 @@ class GradientNorms:
         place = {id(parameter): i for i, parameter in enumerate(self.parameters)}
         for i, parameter in enumerate(self.parameters):
             if not isinstance(parameter, DTensor):
-                self._handles.append(parameter.register_hook(self._hook(i)))
+                self._handles.append(self._hook(i, parameter))
         for layer in self._module.modules():
             cut = {
                 name: place[id(p)]
@@ -111,7 +111,7 @@ class GradientNorms:
         """Look away."""
         self._on = False
 
-    def _hook(self, i: int) -> Callable[[Tensor], None]:
+    def _hook(self, i: int, parameter: Tensor) -> RemovableHandle:
         def look(gradient: Tensor) -> None:
             if not self._on:
                 return
@@ -124,7 +124,8 @@ class GradientNorms:
                 if changed is not None:
                     write_norm(changed, self._preconditioned_slots[i])
 
-        return look
+        handle: RemovableHandle = parameter.register_hook(look)  # type: ignore[no-untyped-call]
+        return handle
 
     def _find_gathered(self, cut: dict[str, int]) -> Callable[[nn.Module, Any], None]:
         def find(layer: nn.Module, inputs: Any) -> None:
@@ -135,6 +136,6 @@ class GradientNorms:
                     continue
                 if handle is not None:
                     handle.remove()
-                self._gathered[layer, name] = parameter, parameter.register_hook(self._hook(i))
+                self._gathered[layer, name] = parameter, self._hook(i, parameter)
 
         return find

@@ -62,7 +62,8 @@ def adam_direction(
     epsilon = group.get("eps", group.get("epsilon", 0.0))
     if beta2 is not None and steps is not None:
         second = second / (1 - beta2**steps)
-    return gradient / (second.sqrt() + epsilon)
+    direction: Tensor = gradient / (second.sqrt() + epsilon)
+    return direction
 
 
 def trust_ratios(norm_w_P: Tensor, norm_g_P: Tensor, *, eta_P: Tensor, decay_P: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def _left_as_it_was(module: nn.Module) -> Generator[None, None, None]:
     metrics = [each for each in module.modules() if hasattr(each, "_defaults")]  # torchmetrics
     kept = [(each, dict(vars(each))) for each in metrics]
     for each in metrics:
-        states = each._defaults  # type: ignore[union-attr]  # noqa: SLF001
+        states = each._defaults  # noqa: SLF001
         for name in states:  # type: ignore[union-attr]
             value = getattr(each, name)
             setattr(each, name, value.clone() if isinstance(value, Tensor) else list(value))

@@ -40,6 +40,11 @@ class Microbatch:
     scale: Tensor | float = 1.0
 
 
+def _wide(norms: Tensor) -> torch.dtype:
+    """Return the type of squares: double, so that small ones don't vanish; MPS has none."""
+    return torch.float32 if norms.device.type == "mps" else torch.float64
+
+
 class StepNorms:
     """The sums of one step on this process."""
 
@@ -49,9 +54,7 @@ class StepNorms:
         Args:
             norms: as they will come, for their number and device.
         """
-        # MPS has no double precision; sums of a few squares lose nothing to single.
-        dtype = torch.float32 if norms.device.type == "mps" else torch.float64
-        self._norms = norms.new_zeros(2, len(norms), dtype=dtype)
+        self._norms = norms.new_zeros(2, len(norms), dtype=_wide(norms))
         self._sums = np.zeros(_SUMS)
         self._sample: Microbatch | None = None
 
@@ -110,7 +113,7 @@ class StepNorms:
         of_small = self._norms.new_tensor(shards) / world.copies
         of_big = self._norms.new_tensor(world.shards) / world.size
         sums = self._norms.new_tensor(self._sums / world.copies)
-        ours, whole = self._norms * of_small, big.to(of_big.dtype) * of_big
+        ours, whole = self._norms * of_small, big * of_big
         return torch.cat([ours.flatten(), whole.flatten(), sums])
 
 
@@ -146,7 +149,7 @@ def squared_norms(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
     for slot, gradient in zip(out.unbind(), gradients, strict=True):
         if gradient is not None:
             torch.linalg.vector_norm(local_part(gradient), dtype=out.dtype, out=slot)
-    return out.square()
+    return out.to(_wide(out)).square()
 
 
 @dataclass(frozen=True, kw_only=True)

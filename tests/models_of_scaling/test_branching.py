@@ -132,6 +132,18 @@ def test_a_branch_that_diverged_counts_as_one_that_got_nowhere():
     assert best_critical(broken) == pytest.approx(100, rel=0.03)
 
 
+def test_where_efficiency_falls_off_a_cliff_the_interval_holds_both_branches():
+    branches = planted(critical=300.0)
+    loss = branches.loss_RM["none"].copy()
+    loss[:, 3:] = 3.0  # every seed diverges from 256 on: they agree, and know nothing in between
+    broken = Branches(**{**vars(branches), "loss_RM": {"none": loss}})
+    row = checkpoint_row(broken, [noise_of(50.0, 1.0)] * 6, tolerance=0.1)
+    assert row.critical.low <= 128
+    assert row.critical.high == 256
+    smooth = checkpoint_row(branches, [noise_of(50.0, 1.0)] * 6, tolerance=0.1).critical
+    assert smooth.high < 1.05 * smooth.low
+
+
 def test_two_seeds_give_no_interval():
     with pytest.raises(ValueError, match="2 seeds give no interval"):
         answer_with_interval(planted(seeds=2), best_critical)

@@ -114,7 +114,8 @@ def test_the_noise_scale_at_a_checkpoint_is_that_of_all_single_examples(found):
     task = task_of(8)
     network = task.network(0)
     parameters = {name: p.detach() for name, p in network.named_parameters()}
-    start = run_branches(task, plan_of(checkpoints=(0,), branch_examples=32))[0]
+    short = plan_of(checkpoints=(0,), branch_examples=16, batch_sizes=(16,), rules=("none",))
+    start = run_branches(task, short)[0]
 
     def loss(weights, image, label):
         scores = functional_call(network, weights, image[None])
@@ -132,19 +133,20 @@ def test_the_noise_scale_at_a_checkpoint_is_that_of_all_single_examples(found):
     assert start.noise[0].high < 1.2 * start.noise[0].low
 
 
+@pytest.mark.slow
 def test_the_command_goes_from_trials_to_table_picture_and_record(tmp_path, capsys):
     from surrogate.branch import main
     from surrogate.sweep import main as sweep
 
     trials = tmp_path / "sweep" / "trials"
     flags = ["--workload", "digits", "--subset", "256"]
-    small = ["--batch-sizes", "4,16,64", "--trials", "8", "--repeats", "2", "--workers", "1"]
+    small = ["--batch-sizes", "8,32,128", "--trials", "6", "--repeats", "1", "--workers", "1"]
     assert sweep([*flags, *small, "--out", str(trials.parent)]) == 0
     out = tmp_path / "branch"
-    more = ["--trials", str(trials), "--batch-size", "4", "--checkpoints", "2", "--seeds", "3"]
+    more = ["--trials", str(trials), "--batch-size", "8", "--checkpoints", "2", "--seeds", "3"]
     assert main([*flags, *more, "--out", str(out), "--rules", "sqrt,none"]) == 0
     said = capsys.readouterr().out
-    assert "digits_subset256, momentum, branches from batch size 4" in said
+    assert "digits_subset256, momentum, branches from batch size 8" in said
     assert "B_crit by steps to target" in said
     rows = list(csv.DictReader((out / "critical_batch_size.csv").read_text().splitlines()))
     assert len(rows) == 2
