@@ -20,8 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fullscale.batch_norm import has_batch_norm
 from fullscale.checkpoints.files import DamagedCheckpointError, read_checkpoint
 from fullscale.data.image_source import SourceOptions, open_image_source
+from fullscale.diagnostic_loss import spread_indices
 from fullscale.models import build_network
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
@@ -59,9 +61,8 @@ def _run(argv: Sequence[str] | None) -> None:
     source = open_image_source(
         identity["data"], root=arguments.root, image_size=0, seed=0, options=SourceOptions()
     )
-    rows = np.linspace(0, source.num_train_examples - 1, arguments.examples).round()
-    rows = np.unique(rows.astype(np.int64))
-    images, labels = source.train_batch(rows, rows.tolist())
+    rows = spread_indices(arguments.examples, of=source.num_train_examples)
+    images, labels = source.train_batch(np.array(rows, dtype=np.int64), rows)
     if source.normalization is not None:
         images = source.normalization.apply(images, dtype=torch.float32)
     build = partial(
@@ -72,6 +73,11 @@ def _run(argv: Sequence[str] | None) -> None:
         seed=identity["seed"],
     )
     network, start = build().double(), build().double()
+    if has_batch_norm(network):
+        raise InputError(
+            f"checkpoint {arguments.checkpoint}: its network {identity['model']} has batch norm, "
+            "whose loss is no sum over examples; mlp and the plain convolutional networks have none"
+        )
     network.load_state_dict({
         name.removeprefix("network."): value for name, value in found.state["model"].items()
     })
