@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from curvlinops import hutchpp_trace
 from curvlinops.papyan2020traces.spectrum import fast_lanczos
+from scipy.linalg import eigh_tridiagonal
 from scipy.optimize import minimize
 from scipy.sparse.linalg import eigsh
 from torch import Tensor, nn
@@ -128,3 +129,37 @@ def _write(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None
     """Write in place: an optimizer or DDP may hold views of the parameters' memory."""
     for parameter, value in zip(parameters, values, strict=True):
         parameter.copy_(value.view_as(parameter))
+
+
+def spectral_measure(
+    hessian: HessianOfLoss, vector: Tensor, *, num_steps: int
+) -> tuple[Floats, Floats]:
+    """Return nodes and weights of a vector's spectral measure: v^T f(H) v = sum_j w_j f(theta_j).
+
+    Lanczos with full reorthogonalisation, so exact for polynomials up to degree 2 m - 1 also where
+    eigenvalues converge on the way; it stops where the vector's space is exhausted.
+
+    Args:
+        hessian: of P parameters.
+        vector: v, shape (P,), not 0.
+        num_steps: m.
+
+    Returns:
+        Nodes, rising, and weights, which sum to v^T v; each of shape (at most m,).
+    """
+    basis = [vector / vector.norm()]
+    alphas: list[float] = []
+    betas: list[float] = []
+    for _ in range(num_steps):
+        moved = hessian @ basis[-1]
+        alphas.append(float((moved @ basis[-1]).item()))
+        known = torch.stack(basis)
+        for _ in range(2):  # twice is enough (Parlett 1998, section 6.9)
+            moved = moved - known.T @ (known @ moved)
+        betas.append(float(moved.norm().item()))
+        if betas[-1] <= 1e-6 * max(abs(value) for value in alphas):
+            break
+        basis.append(moved / betas[-1])
+    nodes, vectors = eigh_tridiagonal(np.array(alphas), np.array(betas[: len(alphas) - 1]))
+    size = float(vector.double().square().sum().item())
+    return np.asarray(nodes), np.asarray(size * vectors[0] ** 2)

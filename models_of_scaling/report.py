@@ -6,6 +6,7 @@ from the fit record alone, but for the heat map of the search, which needs the t
 
 import io
 import re
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from models_of_scaling.plots.report_figures import (
     search_figure,
     steps_figure,
 )
+from models_of_scaling.plots.run_page import run_figure
 from models_of_scaling.report_tables import (
     definition_rows,
     law_rows,
@@ -46,11 +48,29 @@ from models_of_scaling.targets import Target
 from models_of_scaling.tuning_cost import tuning_cost_of_table
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunFiles:
+    """What callbacks measured along one run.
+
+    Attributes:
+        walk: file of the diffusion callback.
+        sharpness: file of the sharpness callback.
+    """
+
+    walk: Path | None = None
+    sharpness: Path | None = None
+
+
+_NO_RUN = RunFiles()
+
+
 def write_report(
     fit: FitRecord,
     measurements: Measurements | None,
     trials_table: pa.Table | None,
     out: Path,
+    *,
+    run_files: RunFiles | None = None,
 ) -> None:
     """Write the page; a reader sees the old file or the new one, never half of it.
 
@@ -59,11 +79,12 @@ def write_report(
         measurements: the fitted table's rows again, for their search; None to leave it out.
         trials_table: the trials of this workload and optimizer; None leaves the heat map out.
         out: of the HTML file; its folder is made when missing.
+        run_files: what was measured along one run; None leaves its pictures out.
 
     Raises:
         InputError: where it can't be written there.
     """
-    page = report_page(fit, trials_table)
+    page = report_page(fit, trials_table, run_files or RunFiles())
     try:
         with whole_file(out) as stream:
             stream.write(page.encode())
@@ -71,12 +92,15 @@ def write_report(
         raise InputError(f"--out {out}: can't be written: {error}") from error
 
 
-def report_page(fit: FitRecord, trials_table: pa.Table | None = None) -> str:
+def report_page(
+    fit: FitRecord, trials_table: pa.Table | None = None, run_files: RunFiles = _NO_RUN
+) -> str:
     """Return the page's HTML.
 
     Args:
         fit: the record.
         trials_table: the trials of this workload and optimizer; None leaves the heat map out.
+        run_files: what was measured along one run.
 
     Returns:
         A whole document that refers to nothing outside itself.
@@ -117,6 +141,9 @@ def report_page(fit: FitRecord, trials_table: pa.Table | None = None) -> str:
         tuning=[] if trials_table is None else tuning_rows(tuning_cost_of_table(trials_table)),
         measured=measured_rows(fit, residuals),
         provenance=provenance_rows(fit),
+        run_figure=None
+        if run_files == _NO_RUN
+        else _svg(run_figure(walk=run_files.walk, sharpness=run_files.sharpness), "One run"),
     )
 
 

@@ -61,6 +61,7 @@ class Diffusion(Callback):
         self._steps_seen = 0
         self._learning_rate = math.nan
         self._learning_rate_sum = 0.0
+        self._distance = math.nan
         self._next = self._points.after(0)
         self._measures = False
         self._names: list[str] = []
@@ -135,11 +136,16 @@ class Diffusion(Callback):
         here = weight_moves.flat_copy(self._parameters)
         if steps >= self._next:
             row = self._row(trainer, pl_module, batch, here)
+            self._distance = float(row["distance"])
             if trainer.is_global_zero:
                 self._file.add(row)
             self._next = self._points.after(steps)
             self._last = here
         self._recent = [here, *self._recent[:1]] if self._next - steps <= _NEAR else []
+
+    def measurements(self) -> dict[str, float]:
+        """Return the distance from the start at the last point, for the run's records."""
+        return {"distance": self._distance}
 
     def _row(
         self, trainer: Trainer, module: LightningModule, batch: Any, here: Tensor

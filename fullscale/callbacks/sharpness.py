@@ -126,6 +126,7 @@ class Sharpness(Callback):
         self._spectrum_file = PointFile(path.with_name(f"{path.stem}.spectrum.csv"))
         self._steps_seen = -1
         self._learning_rate = math.nan
+        self._latest = dict.fromkeys(("sharpness", "sharpness_over_limit"), math.nan)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the folder."""
@@ -187,6 +188,10 @@ class Sharpness(Callback):
         if is_point:
             self._measure(trainer, pl_module, batch)
 
+    def measurements(self) -> dict[str, float]:
+        """Return the largest eigenvalue at the last point, for the run's records."""
+        return dict(self._latest)
+
     def _measure(self, trainer: Trainer, module: LightningModule, batch: Any) -> None:
         if self._batches is None:
             self._batches = fixed_batches(
@@ -210,6 +215,9 @@ class Sharpness(Callback):
             head: Row = {"steps": trainer.global_step, "batch_norm": mode}
             rows.append(known | {"batch_norm": mode} | row)
             spectra += [head | each for each in nodes]
+        # In training mode where there is one: that is the function whose steps are taken.
+        sharpness, limit = float(rows[-1]["eigenvalue_1"]), float(known["stability_limit"])
+        self._latest = {"sharpness": sharpness, "sharpness_over_limit": sharpness / limit}
         if trainer.is_global_zero:
             self._file.add(*rows)
             self._spectrum_file.add(*spectra)

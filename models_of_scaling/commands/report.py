@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="the fitted table or folder of trials, for the plots that need single runs",
     )
+    parser.add_argument(
+        "--walk", type=Path, metavar="WALK.CSV", help="of a run, by the diffusion callback"
+    )
+    parser.add_argument(
+        "--sharpness", type=Path, metavar="SHARPNESS.CSV", help="of a run, by that callback"
+    )
     add_table_choice(parser)
 
 
@@ -46,5 +52,6 @@ def run(arguments: argparse.Namespace) -> None:
             trials_table = choose_trials(
                 read_trials(arguments.table), choice, where=str(arguments.table)
             )
-    report.write_report(fit, measurements, trials_table, arguments.out)
+    run_files = report.RunFiles(walk=arguments.walk, sharpness=arguments.sharpness)
+    report.write_report(fit, measurements, trials_table, arguments.out, run_files=run_files)
     print(f"Written: {arguments.out}")

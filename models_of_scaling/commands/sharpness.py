@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         from models_of_scaling.plots.run_page import run_page
 
         picture = run_page(
-            curves, sharpness=arguments.table, walk=arguments.walk, picture_format=picture_format
+            sharpness=arguments.table, walk=arguments.walk, picture_format=picture_format
         )
         with whole_file(arguments.plot) as stream:
             stream.write(picture)

@@ -75,7 +75,7 @@ def sharpness_in_words(verdict: SharpnessVerdict) -> list[str]:
     Args:
         verdict: of one mode.
     """
-    lines = [f"Batch norm in {verdict.mode} mode:", *_edge_in_words(verdict)]
+    lines = [f"In {verdict.mode} mode:", *_edge_in_words(verdict)]
     if math.isnan(verdict.index_rank_correlation):
         lines.append("  Index against loss: five points with different shares are needed.")
     elif not verdict.index_is_bounded:

@@ -3,7 +3,8 @@
 The `draw_` functions take an axes and finished numbers, draw, and return nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from models_of_scaling.curvature.quadrature import Quadrature
 from models_of_scaling.curvature.sharpness_table import (
     SharpnessCurve,
     read_quadratures,
+    read_sharpness,
     spectrum_path,
 )
 from models_of_scaling.diffusion.study import study_diffusion
@@ -22,6 +24,7 @@ from models_of_scaling.plots.diffusion import draw_diffusion
 from models_of_scaling.plots.steps_to_target import BLUE, GREY, VERMILION
 from models_of_scaling.plots.targets import picture_of
 
+_COLUMNS = 3
 _COLOURS = {"evaluation": BLUE, "training": VERMILION}
 
 
@@ -35,7 +38,7 @@ def draw_sharpness(ax: Axes, curves: Sequence[SharpnessCurve]) -> None:
     for curve in curves:
         ax.plot(
             curve["steps"], curve["eigenvalue_1"], "o-", markersize=3,
-            color=_COLOURS.get(curve.mode, BLUE), label=f"batch norm in {curve.mode} mode",
+            color=_COLOURS.get(curve.mode, BLUE), label=f"{curve.mode} mode",
         )  # fmt: skip
     limit = curves[0]["stability_limit"]
     ax.plot(curves[0]["steps"], limit, "--", color=GREY, label="edge of stability")
@@ -55,7 +58,7 @@ def draw_loss(ax: Axes, curves: Sequence[SharpnessCurve]) -> None:
     for curve in curves:
         ax.plot(
             curve["steps"], curve["loss"], "o-", markersize=3,
-            color=_COLOURS.get(curve.mode, BLUE), label=f"batch norm in {curve.mode} mode",
+            color=_COLOURS.get(curve.mode, BLUE), label=f"{curve.mode} mode",
         )  # fmt: skip
     _steps_axis(ax)
     ax.set_ylabel("training loss of the fixed examples")
@@ -77,6 +80,8 @@ def draw_index(ax: Axes, curves: Sequence[SharpnessCurve]) -> None:
             share, curve["loss"], xerr=ends, fmt="o", markersize=3, linewidth=0.8,
             color=_COLOURS.get(curve.mode, BLUE),
         )  # fmt: skip
+    largest = max(float(curve["negative_share"].max()) for curve in curves)
+    ax.set_xlim(0, min(1.0, 3 * largest) or 1.0)  # a bound that says nothing leaves the picture
     ax.set_xlabel("index: share of negative eigenvalues, with bounds")
     ax.set_ylabel("training loss of the fixed examples")
 
@@ -109,30 +114,39 @@ def _steps_axis(ax: Axes) -> None:
     ax.set_xlabel("optimizer steps")
 
 
-def run_page(
-    curves: Sequence[SharpnessCurve], *, sharpness: Path, walk: Path | None, picture_format: str
-) -> bytes:
+def run_figure(*, sharpness: Path | None, walk: Path | None) -> Figure:
+    """Return the panels of one run, of what was measured on it.
+
+    Args:
+        sharpness: file of the sharpness callback; the quadratures lie beside it.
+        walk: file of the diffusion callback.
+    """
+    draws: list[Callable[[Axes], None]] = []
+    if sharpness is not None:
+        curves = read_sharpness(sharpness)
+        draws += [partial(draw, curves=curves) for draw in (draw_loss, draw_sharpness, draw_index)]
+        if spectrum_path(sharpness).exists():
+            quadratures = read_quadratures(spectrum_path(sharpness))
+            draws.append(partial(draw_density, quadratures=quadratures))
+    if walk is not None:
+        study = study_diffusion(read_walks(walk, WalkChoice()), replicates=20, level=0.9, seed=0)
+        draws += [partial(draw_diffusion, studied=each) for each in study.settings]
+    rows = -(-len(draws) // _COLUMNS)
+    figure = Figure(figsize=(12.6, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for ax, draw in zip(axes, draws, strict=False):
+        draw(ax)
+    for ax in axes[len(draws) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def run_page(*, sharpness: Path, walk: Path | None, picture_format: str) -> bytes:
     """Return the page as a file's bytes.
 
     Args:
-        curves: of the sharpness file.
-        sharpness: that file; the quadratures lie beside it.
+        sharpness: file of the sharpness callback.
         walk: of the same run; its panel is left out without one.
         picture_format: svg, pdf or png.
     """
-    figure = Figure(figsize=(12.6, 7.2), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    draw_loss(axes[0], curves)
-    draw_sharpness(axes[1], curves)
-    draw_index(axes[2], curves)
-    panels = 3
-    if spectrum_path(sharpness).exists():
-        draw_density(axes[panels], read_quadratures(spectrum_path(sharpness)))
-        panels += 1
-    if walk is not None:
-        study = study_diffusion(read_walks(walk, WalkChoice()), replicates=20, level=0.9, seed=0)
-        draw_diffusion(axes[panels], study.settings[0])
-        panels += 1
-    for ax in axes[panels:]:
-        ax.set_axis_off()
-    return picture_of(figure, picture_format)
+    return picture_of(run_figure(sharpness=sharpness, walk=walk), picture_format)

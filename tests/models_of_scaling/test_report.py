@@ -18,7 +18,7 @@ from models_of_scaling.plots.report_figures import (
     residuals_figure,
     steps_figure,
 )
-from models_of_scaling.report import report_page, write_report, write_steps_figure
+from models_of_scaling.report import RunFiles, report_page, write_report, write_steps_figure
 from models_of_scaling.study_source import TableChoice, read_measurements
 from models_of_scaling.wording import number_in_words
 
@@ -173,6 +173,16 @@ def test_every_law_alone_makes_a_whole_page(fit, tmp_path, law):
     assert ("fastest batch size" in page) == (law == "knee_with_upturn")
     names = [label.get_text() for label in definitions_figure(alone, judge(alone)).axes[0].texts]
     assert len(names) == len(judge(alone).definitions)
+
+
+def test_a_runs_walk_stands_on_the_page_where_it_is_given(fit, page, tmp_path):
+    walk = tmp_path / "walk.csv"
+    walk.write_text("steps,distance\n" + "".join(f"{t},{t**0.4!r}\n" for t in range(1, 20)))
+    with_run = report_page(fit, run_files=RunFiles(walk=walk))
+    assert "Along one run" in with_run
+    assert "Along one run" not in page
+    # One picture more: of one panel.
+    assert with_run.count("<svg") == page.count("<svg") + 1
 
 
 def test_the_page_names_its_source_by_digest(page, fit):
