@@ -161,7 +161,7 @@ def test_the_number_of_more_runs_is_checked(run_command_line):
 
 @pytest.mark.slow
 def test_one_more_piece_of_evidence_brings_8x_on_digits_from_a_quarter_to_a_tenth():
-    """Measured: 26.3 %; a ladder's B_crit 10.1 %, runs at 4x 13.7 %, both 7.2 %."""
+    """Measured: 25.4 %; a ladder's B_crit 8.5 %, runs at 4x 13.9 %, both 6.5 %."""
     from models_of_scaling.backtest.evidence_table import read_evidence
 
     series = table_series(RESULTS / "ladder_digits.csv")
@@ -176,13 +176,13 @@ def test_one_more_piece_of_evidence_brings_8x_on_digits_from_a_quarter_to_a_tent
     assert {score.num_cases for score in found.values()} == {24}
     without = errors["one_more", "averaged_without"]
     assert without == errors["rolling", "averaged"]
-    # A quarter more error than measured would be a fault.
-    assert errors["rolling", "with_evidence"] < min(0.13, 0.5 * without)
-    assert errors["one_more", "averaged"] < min(0.17, 0.7 * without)
-    assert errors["one_more", "with_evidence"] < min(0.09, 0.35 * without)
+    # A quarter to a third more error than measured would be a fault; better is welcome.
+    assert errors["rolling", "with_evidence"] < min(0.11, 0.5 * without)
+    assert errors["one_more", "averaged"] < min(0.175, 0.7 * without)
+    assert errors["one_more", "with_evidence"] < min(0.085, 0.35 * without)
     # 0.9 less two standard errors of a share over 11 series.
     assert all(score.coverage.value >= 0.72 for score in found.values())
-    assert found["rolling", "with_evidence"].median_width < 3.1
+    assert found["rolling", "with_evidence"].median_width < 3.0
 
 
 def test_the_noise_scale_of_one_mode_is_noise_over_twice_curvature_and_target(evidence_tables):
