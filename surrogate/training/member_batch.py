@@ -93,13 +93,15 @@ class MemberBatch:
         pull: Callable[[Tensor], tuple[Stacked, Stacked]] = pulled[1]
         after, inputs = pulled[2]
         by_scores = grad(self._task.loss_of_scores)(logits, self._one_hot)
-        gradients, by_outputs = pull(by_scores / size)
+        gradients, _ = pull(by_scores / size)
         rule = self._task.rule.gradient_rule
         assert rule is not None
+        # Factors are of the likelihood of labels, whatever the loss adds to it.
+        labels = self._one_hot
         if rule.sampled_labels:
             places = torch.arange(size, device=logits.device)
-            drawn = drawn_labels(logits, uniform_draws(places, steps))
-            _, by_outputs = pull(score_gradients(logits, drawn) / size)
+            labels = drawn_labels(logits, uniform_draws(places, steps))
+        _, by_outputs = pull(score_gradients(logits, labels) / size)
         ones = logits.new_ones(size)
         self._factors = {}
         for name, layer in self.layers.items():
