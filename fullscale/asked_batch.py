@@ -160,7 +160,7 @@ class AskedBatch:
         def run(batch: MicroBatch) -> Tensor:
             with self._again():
                 # The loss is the examples' sum times a constant: without it, the sum.
-                (self._run(batch) * (divisor / scale)).backward()
+                (self._run(batch) * (divisor / scale)).backward()  # type: ignore[no-untyped-call]
             return batch[2].sum()
 
         for batch in self._kept:

@@ -66,7 +66,7 @@ class Layer:
         if self.patches is None:
             rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
         else:
-            rows = functional.unfold(inputs, **self.patches).mT  # type: ignore[arg-type]
+            rows = functional.unfold(inputs, **self.patches).mT
         if self.bias is None:
             return rows
         return torch.cat([rows, rows.new_ones((*rows.shape[:2], 1))], dim=2)

@@ -164,7 +164,7 @@ class NetworkBatch:
             parameter.grad = None
         with torch.enable_grad():
             for loss in self._losses():
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
         found = {}
         for name, parameter in named.items():
             if parameter.grad is not None:

@@ -178,7 +178,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         """Give a state to those that have none yet."""
         self._new = {parameter for parameter in gradients if not self.state[parameter]}
         if self._new:
-            self.state.update(self._initial_states([p for p in gradients if p in self._new]))
+            begun = self._initial_states([p for p in gradients if p in self._new])
+            for parameter, state in begun.items():
+                self.state[parameter] = state
 
     def _make_gradients(
         self, gradients: dict[Parameter, Tensor], numbers: dict[str, Any]

@@ -33,7 +33,7 @@ def _flat(tensors: Tensors) -> Tensor:
 
 
 def _like(vector: Tensor, tensors: Tensors) -> Tensors:
-    pieces = vector.split([each.numel() for each in tensors.values()])
+    pieces = torch.split(vector, [each.numel() for each in tensors.values()])
     return {
         name: piece.reshape(tensors[name].shape)
         for name, piece in zip(tensors, pieces, strict=True)

@@ -54,4 +54,6 @@ def norm_of_all(tensors: Mapping[str, Tensor]) -> Tensor:
     Args:
         tensors: at least one, maybe cut over devices; then all ranks must call.
     """
-    return vector_norm(torch.stack([settled(vector_norm(each)) for each in tensors.values()]))
+    norms = torch.stack([settled(vector_norm(each)) for each in tensors.values()])
+    norm: Tensor = vector_norm(norms)
+    return norm

@@ -8,7 +8,7 @@ layers' outputs, of which Kronecker factors are made, are those by zeros added t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -66,12 +66,12 @@ class MemberBatch:
             self.gradients, self.buffers = self._watched(parameters, steps)
 
     def _loss(self, parameters: Stacked) -> tuple[Tensor, Stacked]:
-        return self._loss_of(parameters, self._images, self._one_hot)
+        return self._loss_of(parameters, self._buffers, self._images, self._one_hot)
 
     def _loss_of(
-        self, parameters: Stacked, images: Tensor, one_hot: Tensor
+        self, parameters: Stacked, buffers: Stacked, images: Tensor, one_hot: Tensor
     ) -> tuple[Tensor, Stacked]:
-        logits, after = self._task.stacked_network.train_forward(parameters, self._buffers, images)
+        logits, after = self._task.stacked_network.train_forward(parameters, buffers, images)
         return self._task.loss_of_scores(logits, one_hot) / self._task.batch_size, after
 
     def _watched(self, parameters: Stacked, steps: Tensor) -> tuple[Stacked, Stacked]:
@@ -88,18 +88,20 @@ class MemberBatch:
                 logits, after = network.train_forward(parameters, self._buffers, self._images)
             return logits, (after, dict(watch.inputs))
 
-        pulled = vjp(forward, parameters, probes, has_aux=True)
+        pulled: Any = vjp(forward, parameters, probes, has_aux=True)
         logits: Tensor = pulled[0]
         pull: Callable[[Tensor], tuple[Stacked, Stacked]] = pulled[1]
         after, inputs = pulled[2]
         by_scores = grad(self._task.loss_of_scores)(logits, self._one_hot)
-        gradients, by_outputs = pull(by_scores / size)
+        gradients, _ = pull(by_scores / size)
         rule = self._task.rule.gradient_rule
         assert rule is not None
+        # Factors are of the likelihood of labels, whatever the loss adds to it.
+        labels = self._one_hot
         if rule.sampled_labels:
             places = torch.arange(size, device=logits.device)
-            drawn = drawn_labels(logits, uniform_draws(places, steps))
-            _, by_outputs = pull(score_gradients(logits, drawn) / size)
+            labels = drawn_labels(logits, uniform_draws(places, steps))
+        _, by_outputs = pull(score_gradients(logits, labels) / size)
         ones = logits.new_ones(size)
         self._factors = {}
         for name, layer in self.layers.items():
@@ -142,12 +144,15 @@ class MemberBatch:
         size = len(self._images)
         parts = max(count for count in range(1, MOST_PARTS + 1) if size % count == 0)
 
-        def square_norm(images: Tensor, one_hot: Tensor) -> Tensor:
+        def square_norm(buffers: Stacked, images: Tensor, one_hot: Tensor) -> Tensor:
             # The loss divides by the whole batch.
-            found = grad(self._loss_of, has_aux=True)(self._parameters, images, one_hot)[0]
+            loss = grad(self._loss_of, has_aux=True)
+            found = loss(self._parameters, buffers, images, one_hot)[0]
             return sum(((parts * each).square().sum() for each in found.values()), start=zero)
 
         zero = self._images.new_zeros(())
         cut = [each.reshape(parts, size // parts, *each.shape[1:]) for each in self._examples]
-        norms: Tensor = vmap(square_norm)(*cut)
+        # Layers write buffers in place: each part has its own.
+        own = {name: value.expand(parts, *value.shape) for name, value in self._buffers.items()}
+        norms: Tensor = vmap(square_norm)(own, *cut)
         return norms.mean(), parts

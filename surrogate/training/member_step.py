@@ -315,7 +315,7 @@ class Task:
         states = {name: vmap(self.rule.init_state)(value) for name, value in parameters.items()}
         rule = self.rule.gradient_rule
         if rule is not None:
-            mapped = vmap(functools.partial(rule.init_states, layers=self.layers))
+            mapped = vmap(lambda values: rule.init_states(values, self.layers))
             for name, own in mapped(parameters).items():
                 states[name] |= own
         return {

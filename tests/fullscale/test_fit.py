@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from fullscale.data.digits import digits_arrays
 from fullscale.models import build_network
+from fullscale.optimizers.registry import BATCH_RULES
 from models_of_scaling.provenance import collect_provenance
 
 RECIPES = Path(__file__).parents[2] / "fullscale" / "recipes"
@@ -34,6 +35,48 @@ def final_weights(fit, tmp_path):
         return [weight.numpy() for weight in torch.load(path, weights_only=True)], trial
 
     return run
+
+
+@pytest.mark.parametrize("optimizer", [*BATCH_RULES, "soap", "sam:lamb", "lookahead:kfac"])
+def test_rules_that_look_at_more_than_a_gradient_take_20_steps_and_learn(fit, optimizer):
+    code, trial, err = fit(
+        *(
+            "--data.global_batch_size=96",
+            "--model.name=mlp_width8",
+            "--data.evaluate_every=20 steps",
+        ),
+        # A Newton step is whole at rate 1.
+        f"--model.learning_rate={0.5 if optimizer == 'saddle_free' else 0.02}",
+        f"--model.optimizer={optimizer}",
+        *("--model.train_duration=20 steps", "--data.max_per_device_batch_size=48"),
+    )
+    assert code == 0, err
+    assert (trial.steps, trial.optimizer) == (20, optimizer)
+    assert trial.curve_train_loss[-1] < math.log(10)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--model.optimizer=kfac", "--model.compile=true"), "--model.compile true: kfac watches"),
+        (
+            ("--model.optimizer=kfac", "--model.optimizer_numbers={inverse_every: 0.5}"),
+            "inverse_every 0.5 must be a whole number of steps, at least 1",
+        ),
+        (
+            (
+                *("--model.optimizer=adascale", "--model.name=resnet8"),
+                "--model.batch_norm_span=32",
+            ),
+            "--model.batch_norm_span 32: adascale cuts each forward into parts",
+        ),
+        (("--model.optimizer=sam:kfac",), "kfac makes its own gradient already"),
+    ],
+)
+def test_what_does_not_go_with_a_rule_that_asks_is_refused(fit, flags, message):
+    code, trial, err = fit(*FAST, *flags)
+    assert (code, trial) == (2, None)
+    assert message in err
 
 
 def test_a_run_stops_at_the_first_evaluation_that_meets_the_target(fit):

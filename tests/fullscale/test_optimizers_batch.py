@@ -282,7 +282,7 @@ def test_saddle_free_newton_does_what_its_slow_twin_does_with_whole_hessians():
     for images, labels, rate in zip(*batches(len(rates)), rates, strict=True):
         vector = torch.cat([p.detach().flatten() for p in network.parameters()])
         loss = flat_loss(network, images, labels)
-        hessian = torch.autograd.functional.hessian(loss, vector).numpy()
+        hessian = torch.func.jacrev(torch.func.grad(loss))(vector).numpy()
         found.append((torch.func.grad(loss)(vector).numpy(), hessian))
         trainee.optimizer.param_groups[0]["lr"] = rate
         trainee.evaluate(images, labels)

@@ -19,14 +19,14 @@ CONSTANT = [0.05] * 12
 FALLING = [0.05 / (1 + 0.2 * step) for step in range(12)]
 
 
-def path(make, rates):
+def path(make, rates, shape=(6, 4)):
     generator = torch.Generator().manual_seed(0)
-    weight = Parameter(torch.randn(6, 4, generator=generator, dtype=torch.float64))
+    weight = Parameter(torch.randn(shape, generator=generator, dtype=torch.float64))
     optimizer, seen = make([weight]), []
     for rate in rates:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        weight.grad = torch.randn(6, 4, generator=generator, dtype=torch.float64)
+        weight.grad = torch.randn(shape, generator=generator, dtype=torch.float64)
         optimizer.step()
         seen.append(weight.detach().clone())
     return torch.stack(seen)
@@ -39,7 +39,7 @@ def library_class(name):
         return getattr(pytest.importorskip(module), attribute)
 
 
-def difference(name, numbers, library, given, rates):
+def difference(name, numbers, library, given, rates, shape=(6, 4)):
     """The largest difference on the way, relative to how far the weights went."""
 
     def ours(parameters):
@@ -53,8 +53,8 @@ def difference(name, numbers, library, given, rates):
         )
 
     theirs = library_class(library)
-    got = path(ours, rates)
-    want = path(lambda parameters: theirs(parameters, **SHARED, **given), rates)
+    got = path(ours, rates, shape)
+    want = path(lambda parameters: theirs(parameters, **SHARED, **given), rates, shape)
     return float((got - want).abs().max() / (got - got[0]).abs().max())
 
 
@@ -115,6 +115,7 @@ DIFFERENT = [
         0.83,
     ),
     ("yogi", {}, "pytorch_optimizer.Yogi", {"weight_decouple": False}, 0.91),
+    ("soap", {}, "pytorch_optimizer.SOAP", {}, 0.11),
     ("muon", {}, "torch.optim.Muon", {}, 0.013),
     ("muon", {}, "timm.optim.Muon", {}, 0.61),
 ]
@@ -136,6 +137,19 @@ def test_a_librarys_formula_differs_by_what_the_docs_say(case):
     *what, measured = case
     # The docs' two digits.
     assert difference(*what, FALLING) == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize(("renew_every", "tolerance"), [(20, 1e-12), (10, 1e-5)])
+def test_soap_is_the_librarys_where_the_first_gradient_leaves_no_direction_empty(
+    renew_every, tolerance
+):
+    # The QR that renews the bases, within 12 steps or not, is in single precision there.
+    given = {"precondition_frequency": renew_every}
+    found = difference(
+        *("soap", {"renew_every": float(renew_every)}, "pytorch_optimizer.SOAP", given),
+        *(FALLING, (4, 4)),
+    )
+    assert found < tolerance
 
 
 @pytest.mark.parametrize("library", ["timm.optim.Lars", "pytorch_optimizer.LARS"])
