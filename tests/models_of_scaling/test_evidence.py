@@ -79,8 +79,8 @@ def test_evidence_that_the_rows_contradict_by_far_moves_them_little(simulated):
     _, alone = predicted(rows)
     _, wrong = predicted(rows, KneeEvidence(critical_batch_size=256 * 30.0, factor=1.3))
     ratio = wrong.critical_batch_size.estimate / alone.critical_batch_size.estimate
-    # Student's t of scale s pulls log B_crit by at most 1.25 / s = 10 times its variance by the rows,
-    # 0.1 squared here; 300 draws tell a median to about 1 %. A normal would pull by half of log 30.
+    # Student's t of scale s pulls log B_crit by at most 1.25 / s = 10 times its variance, here
+    # 0.06 squared: 4 %. 300 draws tell a median to about 1 %. A normal would pull by 0.5.
     assert 0.97 < ratio < 1.12
 
 
