@@ -11,8 +11,8 @@ efficiency e is the share of its examples at which the run at B had the branch's
 may choose their learning rate from a list: a larger batch at the old rate is less noisy, as a lower
 rate at the old batch is, and to lower the rate is no merit of the batch. As far as a branch lowers
 its rate per example, the base run may. Where examples cost E_min (1 + x / B_crit) at batch size x,
-e = (1 + B / B_crit) / (1 + x / B_crit): the critical batch size is the x with e(x) = (1 + B / x) / 2.
-Only this definition is taken from the law, not its shape: 1 / e is interpolated as it was measured.
+e = (1 + B / B_crit) / (1 + x / B_crit): the answer is the x with e(x) = (1 + B / x) / 2:
+this definition alone is taken from the law, not its shape; 1 / e is interpolated as measured.
 
 Intervals: delete-one-seed jackknife of the logarithm of the answer, Student's t. Where efficiency
 falls off a cliff between two branches, seeds agree on the cliff and not on its place: the interval
