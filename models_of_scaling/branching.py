@@ -9,10 +9,10 @@ share of the loss, there is one in the words of McCandlish et al. 2018 (arXiv:18
 so that it can stand beside a noise scale and a critical batch size from steps to target. A branch's
 efficiency e is the share of its examples at which the run at B had the branch's loss, where both
 may choose their learning rate from a list: a larger batch at the old rate is less noisy, as a lower
-rate at the old batch is, and to lower the rate is no merit of the batch. Where
-examples cost E_min (1 + x / B_crit) at batch size x, e = (1 + B / B_crit) / (1 + x / B_crit): the
-critical batch size is the x with e(x) = (1 + B / x) / 2. Only this definition is taken from the
-law, not its shape: 1 / e is interpolated as it was measured.
+rate at the old batch is, and to lower the rate is no merit of the batch. As far as a branch lowers
+its rate per example, the base run may. Where examples cost E_min (1 + x / B_crit) at batch size x,
+e = (1 + B / B_crit) / (1 + x / B_crit): the answer is the x with e(x) = (1 + B / x) / 2:
+this definition alone is taken from the law, not its shape; 1 / e is interpolated as measured.
 
 Intervals: delete-one-seed jackknife of the logarithm of the answer, Student's t. Where efficiency
 falls off a cliff between two branches, seeds agree on the cliff and not on its place: the interval
@@ -101,14 +101,32 @@ def efficiencies(branches: Branches, rule: str) -> Floats:
         The share of the branch's examples at which the base run, at its best factor, had its loss;
         means of log losses over seeds; at most 2, where the base run was looked at no further.
     """
-    base_N = np.min([_log_mean(loss) for loss in branches.base_loss_RN.values()], axis=0)
-    # A noisy curve made to fall; a running minimum would favour its lucky evaluations.
-    base_N = isotonic_regression(np.minimum(base_N, _NO_LOSS), increasing=False).x
     loss_M = _log_mean(branches.loss_RM[rule])
-    # Losses fall: reversed, they increase, as interpolation wants them.
-    at = np.interp(loss_M, base_N[::-1], branches.base_examples_N[::-1])
-    shares: Floats = np.clip(at / branches.branch_examples, _LOWEST_EFFICIENCY, AHEAD)
-    return shares
+    at = [
+        np.interp(loss, *_falling_curve(branches, size))
+        for loss, size in zip(loss_M, branches.batch_sizes, strict=True)
+    ]
+    shares: Floats = np.array(at) / branches.branch_examples
+    return np.clip(shares, _LOWEST_EFFICIENCY, AHEAD)
+
+
+def _falling_curve(branches: Branches, batch_size: int) -> tuple[Floats, Floats]:
+    """Return the base run's log losses, increasing, and the examples at which it had them.
+
+    At each place the best factor counts that is not below B over the branch's batch size: so far
+    an unscaled rate falls, per example, in the branch. Both sides then choose among like noise.
+    """
+    lowest = branches.base_batch_size / batch_size
+    curves = [
+        _log_mean(loss)
+        for factor, loss in branches.base_loss_RN.items()
+        if factor == 1 or factor >= 0.999 * lowest
+    ]
+    base_N = np.minimum(np.min(curves, axis=0), _NO_LOSS)
+    # A noisy curve made to fall; a running minimum would favour its lucky evaluations. Reversed,
+    # its losses increase, as interpolation wants them.
+    falling = isotonic_regression(base_N, increasing=False).x
+    return falling[::-1], branches.base_examples_N[::-1]
 
 
 def best_rules(branches: Branches) -> list[str]:
