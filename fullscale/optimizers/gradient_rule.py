@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from fullscale.optimizers.layers import Factors, Layer
-from fullscale.optimizers.update_rule import Number, Numbers, State, TensorTraits
+from fullscale.optimizers.rule_types import Number, Numbers, State, TensorTraits
 
 Tensors = dict[str, Tensor]
 # What a rule asks a batch for; who makes batches must know it before the first forward.

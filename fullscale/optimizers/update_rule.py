@@ -7,44 +7,21 @@ arithmetic only: no `if` on a tensor's value, no in-place change, norms by
 `torch.linalg.vector_norm`. A Python `if` on a shape or a trait is fine.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from fullscale.optimizers.gradient_rule import GradientRule
+from fullscale.optimizers.rule_types import Number as Number
+from fullscale.optimizers.rule_types import Numbers as Numbers
+from fullscale.optimizers.rule_types import State as State
+from fullscale.optimizers.rule_types import TensorTraits as TensorTraits
 from models_of_scaling.errors import InputError
-
-if TYPE_CHECKING:
-    from fullscale.optimizers.gradient_rule import GradientRule
-
-Number = float | Tensor
-Numbers = Mapping[str, Number]
-State = dict[str, Tensor]
 
 # Shares of the past that is kept: below 1, and searched by the logarithm of 1 - value.
 SHARES = frozenset({"momentum", "beta1", "beta2", "average_decay", "factor_decay"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorTraits:
-    """What applies to one parameter tensor.
-
-    Attributes:
-        decayed: it gets weight decay.
-        adapted: it gets a layer-wise trust ratio, or a matrix method's update, under rules that
-            have one.
-        phase: what a rule with work that is not done in every step does in this one, where the
-            caller counts steps (`UpdateRule.phase`); None: the rule computes all its work and
-            chooses by the count in its state, as it must where members differ.
-    """
-
-    decayed: bool = True
-    adapted: bool = True
-    phase: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

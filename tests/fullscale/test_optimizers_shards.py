@@ -42,6 +42,9 @@ def test_two_processes_give_the_weights_of_one_also_when_resumed_half_way(
     differences, name, strategy
 ):
     found = differences[f"{name} float64"]
+    if (name, strategy) == ("saddle_free", "fsdp2"):
+        assert "products with the Hessian need whole weights" in found[strategy]
+        return
     assert found["moved"] > 1e-4
     # Sums in another order, 1e-16 a step, amplified by 20 steps; norms of parts are off by 0.1.
     assert found[strategy] < 1e-10
