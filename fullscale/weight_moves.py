@@ -130,6 +130,8 @@ class Stretches:
         Args:
             row: of `flat_copy`, or a difference of two.
         """
+        if len(self.sizes) == 1:
+            return torch.linalg.vector_norm(row)[None].double().square() / self.holders[0]
         norms = torch._foreach_norm(torch.split(row, self.sizes))  # noqa: SLF001 - one kernel for all
         return torch.stack(norms).double().square() / self._holders(row)
 

@@ -250,19 +250,21 @@ def test_the_walk_costs_less_than_a_hundredth_of_a_run_of_a_thousand_steps(tmp_p
     class Resnet(UsersModule):
         def __init__(self):
             super().__init__()
-            self.body = build_network("resnet8", image_shape=(1, 8, 8), num_classes=3, seed=0)
+            self.body = build_network("resnet8", image_shape=(1, 16, 16), num_classes=3, seed=0)
 
-    images = torch.randn(3200, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    data = torch.utils.data.TensorDataset(images, torch.arange(3200) % 3)
+    # Half the side of CIFAR's pictures: a step four times cheaper than theirs.
+    images = torch.randn(1920, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    data = torch.utils.data.TensorDataset(images, torch.arange(1920) % 3)
     timed = Timed(path=tmp_path / "walk.csv")
-    trainer = users_trainer(timed, max_steps=100, enable_checkpointing=False)
+    trainer = users_trainer(timed, max_steps=60, enable_checkpointing=False)
     trainer.fit(Resnet(), torch.utils.data.DataLoader(data, batch_size=32))
     spent = np.array(timed.spent)
     step_s = np.median(np.diff(timed.ended) - spent[1:])
     points = LogSpacedSteps(8)
-    # As a thousand steps would cost, by what was measured in a hundred of them: a point, one of the
+    # As a thousand steps would cost, by what was measured in sixty of them: a point, one of the
     # two steps before it, which copy the weights, and any other.
     kinds = np.array([min(points.after(step - 1) - step, 3) for step in range(1, 1001)])
-    costs = [np.median(spent[kinds[:100] == kind]) for kind in range(4)]
+    costs = [np.median(spent[kinds[:60] == kind]) for kind in range(4)]
     share = sum(costs[kind] * (kinds == kind).sum() for kind in range(4)) / (1000 * step_s)
-    assert share < 0.01, (share, costs, step_s)
+    print(f"share {share:.5f}, step {1e3 * step_s:.1f} ms, point {1e3 * costs[0]:.2f} ms")
+    assert share < 0.01
