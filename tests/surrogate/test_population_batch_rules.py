@@ -19,6 +19,7 @@ from surrogate.training.member_step import Task
 from surrogate.training.members import Member
 
 STEPS = 8
+pytestmark = pytest.mark.slow  # tracing members' steps takes seconds
 
 
 def perceptron(seed):
