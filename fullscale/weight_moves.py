@@ -131,7 +131,8 @@ class Stretches:
             row: of `flat_copy`, or a difference of two.
         """
         if len(self.sizes) == 1:
-            return torch.linalg.vector_norm(row)[None].double().square() / self.holders[0]
+            norm: Tensor = torch.linalg.vector_norm(row)[None].double()
+            return norm.square() / self.holders[0]
         norms = torch._foreach_norm(torch.split(row, self.sizes))  # noqa: SLF001 - one kernel for all
         return torch.stack(norms).double().square() / self._holders(row)
 
