@@ -9,7 +9,7 @@ STUDY ?= study
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: help study study-quick test check format clean
+.PHONY: help study study-quick test check notebooks format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -52,6 +52,13 @@ check: $(DEV_STAMP) ## Lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+notebooks: $(STAMP) ## Run the notebooks and render them to notebooks/rendered/*.html
+	$(BIN)/python -m pip install --quiet --editable '.[notebooks,diagnostics]'
+	for name in $(basename $(notdir $(wildcard notebooks/*.py))); do \
+		$(BIN)/jupytext --quiet --to ipynb --output notebooks/rendered/$$name.ipynb notebooks/$$name.py && \
+		$(BIN)/jupyter nbconvert --to html --execute --log-level WARN notebooks/rendered/$$name.ipynb || exit 1; \
+	done
 
 format: $(DEV_STAMP) ## Format the code in place
 	$(BIN)/ruff check --fix .

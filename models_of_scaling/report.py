@@ -33,6 +33,7 @@ from models_of_scaling.plots.report_figures import (
     steps_figure,
 )
 from models_of_scaling.plots.run_page import run_figure
+from models_of_scaling.plots.sweep_page import sweep_figure
 from models_of_scaling.report_tables import (
     definition_rows,
     law_rows,
@@ -50,15 +51,22 @@ from models_of_scaling.tuning_cost import tuning_cost_of_table
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """What callbacks measured along one run.
+    """What callbacks measured along one run: files; or along a sweep's runs: folders.
 
     Attributes:
-        walk: file of the diffusion callback.
-        sharpness: file of the sharpness callback.
+        metrics: a run's metrics.csv.
+        walk: of the diffusion callback.
+        sharpness: of the sharpness callback.
     """
 
+    metrics: Path | None = None
     walk: Path | None = None
     sharpness: Path | None = None
+
+    @property
+    def are_folders(self) -> bool:
+        """Whether they are of a sweep's runs."""
+        return any(each is not None and each.is_dir() for each in vars(self).values())
 
 
 _NO_RUN = RunFiles()
@@ -141,10 +149,22 @@ def report_page(
         tuning=[] if trials_table is None else tuning_rows(tuning_cost_of_table(trials_table)),
         measured=measured_rows(fit, residuals),
         provenance=provenance_rows(fit),
-        run_figure=None
-        if run_files == _NO_RUN
-        else _svg(run_figure(walk=run_files.walk, sharpness=run_files.sharpness), "One run"),
+        run_figure=None if run_files == _NO_RUN else _along(run_files),
+        run_title="Along a sweep's runs" if run_files.are_folders else "Along one run",
     )
+
+
+def _along(files: RunFiles) -> str:
+    """Return the picture of one run's files, or of the folders of a sweep's runs."""
+    given = {"walk": files.walk, "sharpness": files.sharpness, "metrics": files.metrics}
+    folders = {name for name, path in given.items() if path is not None and path.is_dir()}
+    if not folders:
+        return _svg(run_figure(**given), "One run")
+    for name, path in given.items():
+        if path is not None and name not in folders:
+            other = min(folders)
+            raise InputError(f"--{name} {path}: must be a folder, as --{other} {given[other]} is")
+    return _svg(sweep_figure(**given), "A sweep's runs")
 
 
 def _subtitle(fit: FitRecord) -> str:

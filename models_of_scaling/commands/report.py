@@ -22,12 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="the fitted table or folder of trials, for the plots that need single runs",
     )
-    parser.add_argument(
-        "--walk", type=Path, metavar="WALK.CSV", help="of a run, by the diffusion callback"
-    )
-    parser.add_argument(
-        "--sharpness", type=Path, metavar="SHARPNESS.CSV", help="of a run, by that callback"
-    )
+    along = parser.add_argument_group("along one run (files), or a sweep's runs (folders)")
+    along.add_argument("--metrics", type=Path, help="*metrics.csv: losses and noise scale")
+    along.add_argument("--walk", type=Path, help="of the diffusion callback")
+    along.add_argument("--sharpness", type=Path, help="of the sharpness callback")
     add_table_choice(parser)
 
 
@@ -52,6 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
             trials_table = choose_trials(
                 read_trials(arguments.table), choice, where=str(arguments.table)
             )
-    run_files = report.RunFiles(walk=arguments.walk, sharpness=arguments.sharpness)
+    run_files = report.RunFiles(
+        walk=arguments.walk, sharpness=arguments.sharpness, metrics=arguments.metrics
+    )
     report.write_report(fit, measurements, trials_table, arguments.out, run_files=run_files)
     print(f"Written: {arguments.out}")

@@ -71,6 +71,12 @@ def read_sharpness(path: Path) -> list[SharpnessCurve]:
     return curves
 
 
+def is_sharpness_file(path: Path) -> bool:
+    """Return whether a CSV file has the columns of the sharpness callback."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return {"stability_limit", "eigenvalue_1"} <= set(stream.readline().strip().split(","))
+
+
 def _number(raw: RawTable, column: str, row: int) -> float:
     text = raw.columns[column][row]
     try:

@@ -1,4 +1,4 @@
-"""One page of one run: its walk with the laws, sharpness with its limit, density, index and loss.
+"""One page of one run: loss, noise scale, its walk with the laws, sharpness with its limit, index.
 
 The `draw_` functions take an axes and finished numbers, draw, and return nothing.
 """
@@ -23,6 +23,7 @@ from models_of_scaling.diffusion.walk_table import WalkChoice, read_walks
 from models_of_scaling.plots.diffusion import draw_diffusion
 from models_of_scaling.plots.steps_to_target import BLUE, GREY, VERMILION
 from models_of_scaling.plots.targets import picture_of
+from models_of_scaling.run_metrics import NOISE_SCALE, RunMetrics, read_run_metrics
 
 _COLUMNS = 3
 _COLOURS = {"evaluation": BLUE, "training": VERMILION}
@@ -109,19 +110,70 @@ def draw_density(ax: Axes, quadratures: Mapping[tuple[int, str], Quadrature]) ->
     ax.legend(frameon=False, fontsize="x-small")
 
 
+def draw_losses(ax: Axes, metrics: RunMetrics) -> None:
+    """Draw the training and validation loss against steps.
+
+    Args:
+        ax: to draw on.
+        metrics: of the run.
+    """
+    for name, colour in (("train_loss", BLUE), ("validation_loss", VERMILION)):
+        if name in metrics:
+            label = name.replace("_", " ")
+            ax.plot(metrics["steps"], metrics[name], "o-", markersize=3, color=colour, label=label)
+    _steps_axis(ax)
+    ax.set_ylabel("loss")
+    ax.legend(frameon=False, fontsize="x-small")
+
+
+def draw_noise_scale(ax: Axes, metrics: RunMetrics) -> None:
+    """Draw the gradient noise scale with its interval against steps.
+
+    Hollow where it is not valid; an interval without an upper end goes to the top of the picture.
+
+    Args:
+        ax: to draw on.
+        metrics: of the run, with a noise scale.
+    """
+    steps, middle = metrics["steps"], metrics[NOISE_SCALE]
+    low, high = metrics[f"{NOISE_SCALE}_low"], metrics[f"{NOISE_SCALE}_high"]
+    known = np.isfinite(middle)
+    ends = np.concatenate([x[np.isfinite(x) & (x > 0)] for x in (low, middle, high)])
+    if not ends.size:
+        ax.text(0.5, 0.5, "no noise scale was seen", ha="center", transform=ax.transAxes)
+        return
+    top, bottom = 2 * ends.max(), ends.min() / 2
+    ax.vlines(
+        steps, np.where(low > 0, low, bottom), np.where(np.isfinite(high), high, top), color=BLUE
+    )
+    valid = metrics.columns.get(f"{NOISE_SCALE}_valid", np.ones(len(steps))) > 0
+    for chosen, face in ((known & valid, BLUE), (known & ~valid, "white")):
+        ax.plot(steps[chosen], middle[chosen], "o", markersize=4, color=BLUE, markerfacecolor=face)
+    _steps_axis(ax)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom, top)
+    ax.set_ylabel("noise scale, examples (hollow: invalid)")
+
+
 def _steps_axis(ax: Axes) -> None:
     ax.set_xscale("symlog", linthresh=1.0)
     ax.set_xlabel("optimizer steps")
 
 
-def run_figure(*, sharpness: Path | None, walk: Path | None) -> Figure:
+def run_figure(*, sharpness: Path | None, walk: Path | None, metrics: Path | None = None) -> Figure:
     """Return the panels of one run, of what was measured on it.
 
     Args:
         sharpness: file of the sharpness callback; the quadratures lie beside it.
         walk: file of the diffusion callback.
+        metrics: its metrics.csv.
     """
     draws: list[Callable[[Axes], None]] = []
+    if metrics is not None:
+        seen = read_run_metrics(metrics)
+        draws.append(partial(draw_losses, metrics=seen))
+        if NOISE_SCALE in seen.columns:
+            draws.append(partial(draw_noise_scale, metrics=seen))
     if sharpness is not None:
         curves = read_sharpness(sharpness)
         draws += [partial(draw, curves=curves) for draw in (draw_loss, draw_sharpness, draw_index)]

@@ -18,6 +18,8 @@ from models_of_scaling.plots.report_figures import (
     residuals_figure,
     steps_figure,
 )
+from models_of_scaling.plots.run_page import run_figure
+from models_of_scaling.plots.sweep_page import sweep_figure
 from models_of_scaling.report import RunFiles, report_page, write_report, write_steps_figure
 from models_of_scaling.study_source import TableChoice, read_measurements
 from models_of_scaling.wording import number_in_words
@@ -183,6 +185,67 @@ def test_a_runs_walk_stands_on_the_page_where_it_is_given(fit, page, tmp_path):
     assert "Along one run" not in page
     # One picture more: of one panel.
     assert with_run.count("<svg") == page.count("<svg") + 1
+
+
+METRICS = (
+    "steps,batch_size,train_loss,validation_loss,gradient_noise_scale,gradient_noise_scale_low,"
+    "gradient_noise_scale_high,gradient_noise_scale_valid\n"
+)
+
+
+def metrics_file(path, batch_size):
+    path.write_text(
+        METRICS
+        + f"10,{batch_size},2.0,2.1,,,,0\n"
+        + f"100,{batch_size},1.0,1.2,40,20,inf,0\n"
+        + f"200,{batch_size},0.5,0.8,80,60,110,1\n"
+    )
+
+
+def test_a_runs_losses_and_noise_scale_are_drawn_with_their_interval(fit, page, tmp_path):
+    path = tmp_path / "run.metrics.csv"
+    metrics_file(path, 64)
+    figure = run_figure(walk=None, sharpness=None, metrics=path)
+    losses, noise = figure.axes[:2]
+    assert [line.get_label() for line in losses.lines] == ["train loss", "validation loss"]
+    valid, hollow = noise.lines
+    assert list(valid.get_ydata()) == [80] and list(hollow.get_ydata()) == [40]
+    with_run = report_page(fit, run_files=RunFiles(metrics=path))
+    assert "Along one run" in with_run
+    assert with_run.count("<svg") == page.count("<svg") + 1
+
+
+def test_a_sweeps_runs_stand_against_their_batch_size(fit, tmp_path):
+    metrics, walks = tmp_path / "metrics", tmp_path / "walks"
+    metrics.mkdir()
+    walks.mkdir()
+    for size, power in ((16, 0.45), (64, 0.4), (256, 0.35)):
+        metrics_file(metrics / f"b{size}.metrics.csv", size)
+        rows = "".join(f"{t},{t**power!r},{size}\n" for t in range(1, 20))
+        (walks / f"b{size}.csv").write_text("steps,distance,batch_size\n" + rows)
+    figure = sweep_figure(walk=walks, sharpness=None, metrics=metrics)
+    losses, noise, exponents = figure.axes
+    assert list(losses.lines[0].get_xdata()) == [16, 256, 64]  # files in the order of their names
+    assert noise.get_yscale() == "log"
+    middles = [float(each.lines[0].get_ydata()[0]) for each in exponents.containers]
+    np.testing.assert_allclose(middles, [0.45, 0.4, 0.35], atol=0.01)
+    assert "Along a sweep&#39;s runs" in report_page(
+        fit, run_files=RunFiles(metrics=metrics, walk=walks)
+    )
+
+
+def test_a_file_beside_folders_and_a_folder_without_runs_are_refused(fit, tmp_path):
+    path = tmp_path / "run.metrics.csv"
+    metrics_file(path, 64)
+    with pytest.raises(InputError, match="--metrics .*must be a folder, as --walk"):
+        report_page(fit, run_files=RunFiles(metrics=path, walk=tmp_path))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="--metrics .*empty: holds no file"):
+        report_page(fit, run_files=RunFiles(metrics=empty))
+    path.write_text(METRICS + "1,2,much,1,1,1,1,1\n")
+    with pytest.raises(InputError, match="row 1 .line 2., column train_loss: 'much' must be"):
+        report_page(fit, run_files=RunFiles(metrics=path))
 
 
 def test_the_page_names_its_source_by_digest(page, fit):
