@@ -101,6 +101,7 @@ def write_part(path, rng, first, count, repeated):
         "dirty": [False] * count,
         "versions": pairs(["numpy"], ["2"] * count),
         "device": ["cpu"] * count,
+        "measurements": pairs(["gradient_noise_scale"], rates),
         "start_time": np.full(count, np.datetime64("2026-01-01", "us")),
     }
     arrays = [
