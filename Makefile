@@ -55,7 +55,8 @@ check: $(DEV_STAMP) ## Lint, types and the fast tests
 
 notebooks: $(STAMP) ## Run the notebooks and render them to notebooks/rendered/*.html
 	$(BIN)/python -m pip install --quiet --editable '.[notebooks,diagnostics]'
-	for name in $(basename $(notdir $(wildcard notebooks/*.py))); do \
+	@mkdir -p notebooks/rendered
+	@for name in $(basename $(notdir $(wildcard notebooks/*.py))); do \
 		$(BIN)/jupytext --quiet --to ipynb --output notebooks/rendered/$$name.ipynb notebooks/$$name.py && \
 		$(BIN)/jupyter nbconvert --to html --execute --log-level WARN notebooks/rendered/$$name.ipynb || exit 1; \
 	done
