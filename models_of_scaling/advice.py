@@ -122,8 +122,8 @@ def advice_for(
             "The rows scatter too much to place B_crit: repeat each batch size with more seeds."
         )
     sentences += _unreached(fitted)
-    if fitted.source.from_search:
-        sizes = [size for size in fitted.source.from_search if size <= largest]
+    # Larger ones may be held out, or a search that still runs.
+    if sizes := [size for size in fitted.source.from_search if size <= largest]:
         sentences.append(
             f"Nobody repeated the best of the search at batch size {batch_sizes_in_words(sizes)}: "
             "the fewest steps of a search are too few on average. Repeat the best with fresh seeds."

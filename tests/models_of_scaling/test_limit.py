@@ -85,6 +85,17 @@ def test_steps_that_hardly_fall_leave_the_lower_end_open(simulated):
     assert any("No batch size below 8" in sentence for sentence in fit.advice)
 
 
+def test_only_fitted_batch_sizes_are_named_where_nobody_repeated_a_search(simulated):
+    from dataclasses import replace
+
+    rows = simulated.measurements(SIZES, 100 * (1 + 60 / SIZES))
+    for searched, named in (((16, 4096), "batch size 16: "), ((4096,), None)):
+        source = replace(rows.source, from_search=searched)
+        fit = fit_laws(replace(rows, source=source), FitChoice(replicates=50))
+        said = [sentence for sentence in fit.advice if "Nobody repeated" in sentence]
+        assert [named in sentence for sentence in said] == ([True] if named else [])
+
+
 def test_the_verdict_mentions_the_training_set_where_it_ends_first(simulated):
     from dataclasses import replace
 
