@@ -49,12 +49,6 @@ class Comparison:
     without: dict[str, Rung]
 
     @property
-    def rungs(self) -> tuple[Rung, ...]:
-        """Each rung once: the whole without its last ingredient is the ladder's last but one."""
-        every = {rung.names: rung for rung in (*self.without.values(), *self.ladder)}
-        return tuple(every.values())
-
-    @property
     def sweeps(self) -> tuple[SweepSettings, ...]:
         """Every sweep that is to be run, the ladder first."""
         first = [sweep for rung in self.ladder for sweep in rung.sweeps]

@@ -18,15 +18,15 @@ class Row:
         mean: accuracy in points, or steps.
         num_runs: fresh seeds behind it.
         gain: over the rung before; None at the baseline.
-        loss: of the whole when this ingredient is left out, as the gain that it then had; None at
-            the baseline.
+        gain_in_whole: of the whole recipe over the whole without this ingredient; None at the
+            baseline.
     """
 
     label: str
     mean: float
     num_runs: int
     gain: Effect | None
-    loss: Effect | None
+    gain_in_whole: Effect | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def make_table(
     whole = ladder[-1]
     rows = [
         Row(label=ladder[0].label, mean=rung_mean(ladder[0], scale),
-            num_runs=ladder[0].num_runs, gain=None, loss=None)
+            num_runs=ladder[0].num_runs, gain=None, gain_in_whole=None)
     ]  # fmt: skip
     for before, rung, left in zip(ladder, ladder[1:], without, strict=False):
         rows.append(
@@ -87,7 +87,7 @@ def make_table(
                 mean=rung_mean(rung, scale),
                 num_runs=rung.num_runs,
                 gain=effect(rung, before, scale, level=level),
-                loss=effect(whole, left, scale, level=level),
+                gain_in_whole=effect(whole, left, scale, level=level),
             )
         )
     return Table(
@@ -108,7 +108,7 @@ def table_in_words(table: Table) -> str:
             row.label,
             f"{_mean(row.mean, table.scale):>9}",
             "" if row.gain is None else effect_in_words(row.gain, table.scale),
-            "" if row.loss is None else effect_in_words(row.loss, table.scale),
+            "" if row.gain_in_whole is None else effect_in_words(row.gain_in_whole, table.scale),
         )
         for row in table.rows
     ]
@@ -116,10 +116,12 @@ def table_in_words(table: Table) -> str:
     width = max(len(line[0]) for line in lines[1:])
     third = max(len(line[2]) for line in lines)
     text = [table.question, ""]
-    for number, (label, value, gain, loss) in enumerate(lines):
+    for number, (label, value, gain, in_whole) in enumerate(lines):
         first = "" if number == 0 else label
-        text.append(f"{first:<{width}}  {value:>9}  {gain:<{third}}  {loss}".rstrip())
-    effects = [each for row in table.rows for each in (row.gain, row.loss) if each is not None]
+        text.append(f"{first:<{width}}  {value:>9}  {gain:<{third}}  {in_whole}".rstrip())
+    effects = [
+        each for row in table.rows for each in (row.gain, row.gain_in_whole) if each is not None
+    ]
     text += ["", *_notes(table, effects)]
     return "\n".join(text)
 

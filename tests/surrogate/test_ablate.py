@@ -72,9 +72,9 @@ def test_rungs_differ_in_one_ingredient_and_share_all_else(tmp_path):
     sizes = [len(rung.names) for rung in comparison.ladder]
     assert sizes == [0, 1, 2, 3, 4] and len(comparison.without) == 4
     assert comparison.without["label_smoothing"].names == comparison.ladder[-2].names
-    # Eight rungs: the whole without the last is the ladder's last but one.
-    assert len(comparison.rungs) == 8 and len(comparison.sweeps) == 16
-    for rung in comparison.rungs:
+    # Eight rungs of two searches: the whole without the last is the ladder's last but one.
+    assert len(comparison.sweeps) == 16
+    for rung in (*comparison.ladder, *comparison.without.values()):
         assert [sweep.seed for sweep in rung.sweeps] == [0, 1]
         for sweep in rung.sweeps:
             plain = replace(sweep, optimizer="momentum", run=settings.run, seed=0)
