@@ -1,6 +1,5 @@
 """Reads a run's `TRIAL.metrics.csv`, or a table of one's own: a row per evaluation."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,19 +55,9 @@ def read_run_metrics(path: Path) -> RunMetrics:
     columns = {}
     for name in _READ:
         if name in raw.columns:
-            columns[name] = np.array([
-                _number(text, place=f"{raw.place(row)}, column {name}")
-                for row, text in enumerate(raw.columns[name])
-            ])
+            columns[name] = np.array([raw.measured(name, row) for row in range(len(raw))])
     if NOISE_SCALE in columns and not {f"{NOISE_SCALE}_low", f"{NOISE_SCALE}_high"} <= set(columns):
         raise InputError(f"{path}: column {NOISE_SCALE} has no columns _low and _high beside it")
     if not (np.isfinite(columns["steps"]).all() and (columns["steps"] >= 0).all()):
         raise InputError(f"{path}: column steps must be finite and not negative in every row")
     return RunMetrics(columns=columns)
-
-
-def _number(text: str, *, place: str) -> float:
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        raise InputError(f"{place}: {text!r} must be a number") from None

@@ -1,6 +1,7 @@
 """Reads a table (CSV, parquet) as text, column by column, with the place of each row."""
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,23 @@ class RawTable:
     def number(self, row: int) -> int:
         """Return a row's place among the file's rows, from 1."""
         return self.numbers[row] if self.numbers else row + 1
+
+    def measured(self, column: str, row: int) -> float:
+        """Return a cell as a number, NaN where it is empty: nothing was measured.
+
+        Args:
+            column: that is there.
+            row: from 0.
+
+        Raises:
+            InputError: naming file, row, column and value, where it is no number.
+        """
+        text = self.columns[column][row]
+        try:
+            return float(text) if text else math.nan
+        except ValueError:
+            place = f"{self.place(row)}, column {column}"
+            raise InputError(f"{place}: {text!r} must be a number") from None
 
     def keep(self, column: str, value: str) -> "RawTable":
         """Return the table with only the rows that hold a value; they keep their numbers."""

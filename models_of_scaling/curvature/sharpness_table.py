@@ -78,12 +78,9 @@ def is_sharpness_file(path: Path) -> bool:
 
 
 def _number(raw: RawTable, column: str, row: int) -> float:
-    text = raw.columns[column][row]
-    try:
-        value = float(text) if text else math.nan
-    except ValueError:
-        raise InputError(f"{raw.place(row)}, column {column}: {text!r} must be a number") from None
+    value = raw.measured(column, row)
     if column in {"steps", "loss"} and not math.isfinite(value):
+        text = raw.columns[column][row]
         raise InputError(f"{raw.place(row)}, column {column}: {text!r} must be a finite number")
     return value
 
