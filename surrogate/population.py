@@ -31,6 +31,7 @@ from surrogate.training.member_step import Changing, Task
 from surrogate.training.members import Member
 from surrogate.training.memory_limit import members_at_once, waiting_device
 from surrogate.training.sizes import part_sizes
+from surrogate.training.stacked_network import Stacked
 from surrogate.training.tensor_trees import tree_leaves, tree_map
 
 # Data indices are drawn for several steps at once: 4,096 examples a member, or one step.
@@ -162,20 +163,34 @@ class Population:
             Means over the examples; the training loss over the first `MAX_TRAIN_LOSS_EXAMPLES`.
         """
         task = self._task
-        # A copy of its own: whatever a library makes of a tensor's address is the same for all.
-        parameters, buffers, states = self.at(place)
-        weights = task.evaluation_parameters(parameters, states)
-        weights, buffers = tree_map(
-            lambda tensor: tensor.clone().to(task.device), (weights, buffers)
-        )
         images, labels = task.validation_set
         count = len(labels) if whole else task.max_validation_examples
         with torch.no_grad():
-            train = mean_loss_and_accuracy(task, weights, buffers, *task.train_loss_set)
-            chosen = images[:count], labels[:count]
-            validation = mean_loss_and_accuracy(task, weights, buffers, *chosen)
-            train_loss, _, loss, accuracy = torch.cat([train, validation]).tolist()
+            found = mean_loss_and_accuracy(
+                task,
+                *self._evaluated_at(place),
+                task.train_loss_set,
+                (images[:count], labels[:count]),
+            )
+            train_loss, _, loss, accuracy = found.flatten().tolist()
         return train_loss, loss, accuracy
+
+    def _evaluated_at(self, place: int) -> tuple[Stacked, Stacked]:
+        """Return the weights and buffers that the member at a place is evaluated with."""
+        task = self._task
+        parameters, buffers, states = self._changing
+        if task.rule.evaluation_parameter is not None:
+            parameters, buffers, states = self.at(place)
+            parameters = task.evaluation_parameters(parameters, states)
+        else:
+            # Without the states, and without torch's walk over trees.
+            parameters = {name: value[place] for name, value in parameters.items()}
+            buffers = {name: value[place] for name, value in buffers.items()}
+        # A copy of its own: whatever a library makes of a tensor's address is the same for all.
+        return (
+            {name: value.clone().to(task.device) for name, value in parameters.items()},
+            {name: value.clone().to(task.device) for name, value in buffers.items()},
+        )
 
     def release(self, members: set[int]) -> None:
         """Let members go, and compact the population if a smaller size holds the rest."""

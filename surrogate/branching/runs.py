@@ -188,7 +188,7 @@ def _losses(task: Task, changing: Changing, count: int) -> NDArray[np.float64]:
         for place in range(count):
             parameters, buffers, states = _member(changing, place)
             weights = task.evaluation_parameters(parameters, states)
-            found.append(mean_loss_and_accuracy(task, weights, buffers, *task.train_loss_set)[0])
+            found.append(mean_loss_and_accuracy(task, weights, buffers, task.train_loss_set)[0, 0])
         return torch.stack(found).double().cpu().numpy()
 
 

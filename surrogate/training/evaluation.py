@@ -4,6 +4,7 @@ Members are evaluated one at a time: their activations stay in cache, which is t
 stacked, and each one's numbers are its own.
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -19,19 +20,41 @@ _IMAGES = 2_048
 
 
 def mean_loss_and_accuracy(
-    task: Task, parameters: Stacked, buffers: Stacked, images: Tensor, labels: Tensor
+    task: Task, parameters: Stacked, buffers: Stacked, *sets: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Return the mean loss and the share of right answers of one member, shape (2,).
+    """Return the mean loss and the share of right answers of one member on each of S sets.
 
     Args:
         task: of the member; it keeps the programs, one for each number of images.
         parameters: of the member, unstacked.
         buffers: likewise.
-        images: shape (N, channels, height, width), as the task keeps them.
-        labels: shape (N,).
-    """
+        sets: images, shape (N, channels, height, width), as the task keeps them; labels, (N,).
 
-    def sums(parameters: Stacked, buffers: Stacked, images: Tensor, labels: Tensor) -> Tensor:
+    Returns:
+        Shape (S, 2).
+    """
+    totals: list[Any] = [0] * len(sets)
+    # What fits into one forward of each set is one program: a call costs like a forward.
+    for start in range(0, max(len(labels) for _, labels in sets), _IMAGES):
+        left = [place for place, (_, labels) in enumerate(sets) if start < len(labels)]
+        parts = [tuple(tensor[start : start + _IMAGES] for tensor in sets[p]) for p in left]
+        given = parameters, buffers, tuple(parts)
+        key = ("evaluation", *(len(labels) for _, labels in parts))
+        if key not in task.programs:
+            task.programs[key] = program_of(task, functools.partial(_sums, task), given)
+        for place, sums in zip(left, task.programs[key](*given), strict=True):
+            totals[place] = totals[place] + sums
+    return torch.stack([
+        total / len(labels) for total, (_, labels) in zip(totals, sets, strict=True)
+    ])
+
+
+def _sums(
+    task: Task, parameters: Stacked, buffers: Stacked, sets: tuple[tuple[Tensor, Tensor], ...]
+) -> tuple[Tensor, ...]:
+    """Return for each set the summed loss and the number of right answers, shape (2,)."""
+    found = []
+    for images, labels in sets:
         numbers = task.to_numbers(images)
         logits = task.stacked_network.evaluate_forward(parameters, buffers, numbers)
         # Classes first, as in the step: ten times faster than cross_entropy on (N, classes).
@@ -39,15 +62,5 @@ def mean_loss_and_accuracy(
         losses = -log_probability.gather(0, labels[None])[0]
         # Over the last axis instead, where a CPU's argmax is the fast one.
         right = (logits.argmax(dim=1) == labels).to(losses.dtype)
-        return torch.stack([losses.sum(), right.sum()])
-
-    total: Any = 0
-    for start in range(0, len(labels), _IMAGES):
-        part = slice(start, start + _IMAGES)
-        given = parameters, buffers, images[part], labels[part]
-        key = ("evaluation", len(given[3]))
-        if key not in task.programs:
-            task.programs[key] = program_of(task, sums, given)
-        total += task.programs[key](*given)
-    means: Tensor = total / len(labels)
-    return means
+        found.append(torch.stack([losses.sum(), right.sum()]))
+    return tuple(found)

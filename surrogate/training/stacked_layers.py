@@ -1,4 +1,4 @@
-"""Convolution and max pooling written for many small networks at once on a CPU.
+"""Convolution, max pooling and narrow linear layers for many small networks at once on a CPU.
 
 Mapped over members, torch's convolution becomes one with K groups, and oneDNN picks its algorithm,
 and so the order of its sums, by K: a member's numbers would depend on who trains beside it. Here a
@@ -9,6 +9,9 @@ whole runs of B numbers; to the network the shape is (B, C, H, W) as always.
 
 Max pooling compares shifted images instead of searching windows, for the same layout. Of equal
 values the first gets the gradient, as in torch.
+
+A linear layer to few outputs is multiplied with the examples last: a CPU's product is three times
+faster over B columns than over ten.
 
 Shapes: B examples, C channels, H and W pixels, O output channels.
 """
@@ -21,13 +24,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# Outputs of a linear layer up to which they are rows rather than columns: floats of a cache line.
+_NARROW = 16
+
 
 def with_stacked_layers(network: nn.Module) -> nn.Module:
-    """Return a copy in which convolutions and poolings have the forms of this file.
+    """Return a copy in which layers have the forms of this file.
 
     Args:
         network: with torch's layers. What is not a plain convolution (groups, dilation, padding
-            other than by zeros) or a pooling of windows side by side stays as it is.
+            other than by zeros), a pooling of windows side by side or a linear layer to few
+            outputs stays as it is.
 
     Returns:
         The copy; its parameters have the same names.
@@ -39,6 +46,23 @@ def with_stacked_layers(network: nn.Module) -> nn.Module:
                 setattr(parent, name, _ColumnsConv2d(child))
             elif type(child) is nn.MaxPool2d and _is_side_by_side(child):
                 setattr(parent, name, _ComparingMaxPool2d(_pair(child.kernel_size)))
+    return with_narrow_layers(network)
+
+
+def with_narrow_layers(network: nn.Module) -> nn.Module:
+    """Return a copy in which linear layers to few outputs have the form of this file.
+
+    Args:
+        network: any.
+
+    Returns:
+        The copy; its parameters have the same names.
+    """
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear and child.out_features <= _NARROW:
+                setattr(parent, name, _NarrowLinear(child))
     return network
 
 
@@ -180,3 +204,15 @@ class _ComparingMaxPool2d(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         largest: Tensor = _LargestOfWindows.apply(images, self._kernel)[0]  # type: ignore[no-untyped-call]
         return largest
+
+
+class _NarrowLinear(nn.Module):
+    """A linear layer with the parameters of torch's, its product with the examples last."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = (self.weight @ inputs.transpose(-1, -2)).transpose(-1, -2)
+        return outputs if self.bias is None else outputs + self.bias

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from surrogate.training.stacked_layers import with_stacked_layers
+from surrogate.training.stacked_layers import with_narrow_layers, with_stacked_layers
 
 Stacked = dict[str, Tensor]
 
@@ -29,8 +29,9 @@ class StackedNetwork:
         # A GPU's own convolution with groups has not been measured against the product.
         form = with_stacked_layers if on_cpu else copy.deepcopy
         self._training = form(template).train()
-        # One member at a time is evaluated, so torch's own layers know of no other either.
-        self._evaluation = copy.deepcopy(template).eval()
+        # One member at a time is evaluated, so torch's own convolutions know of no other either.
+        form = with_narrow_layers if on_cpu else copy.deepcopy
+        self._evaluation = form(template).eval()
 
     @property
     def training_form(self) -> nn.Module:
