@@ -14,6 +14,7 @@ from surrogate.run_schedule import split_numbers
 from surrogate.workloads import Workload, get_workload
 
 if TYPE_CHECKING:
+    from surrogate.training.member_step import Task
     from surrogate.training.members import Member
 
 # When compiling the step pays. Measured on one core of an AMD EPYC for an MLP 64-32-10 in float32:
@@ -61,25 +62,46 @@ def compilation_pays(workload: Workload, plan: Plan, batch_size: int) -> bool:
     return member_steps * _SAVED_S_PER_MEMBER_STEP > _COMPILATION_S
 
 
+def task_of(plan: Plan, batch_size: int, *, on_test: bool = False) -> "Task":
+    """Return what the members of a batch size share; its programs serve its next stage too.
+
+    Args:
+        plan: the study.
+        batch_size: examples per step.
+        on_test: evaluated on the test split; only for a last report, see `Workload.load_test`.
+    """
+    compiled = compilation_pays(get_workload(plan.workload), plan, batch_size)
+    task: Task = _task(
+        plan.workload, plan.optimizer, plan.ingredients, batch_size, compiled, on_test
+    )
+    return task
+
+
 @functools.lru_cache(maxsize=4)
 def _task(
-    workload: str, optimizer: str, ingredients: Ingredients, batch_size: int, compiled: bool
+    workload: str,
+    optimizer: str,
+    ingredients: Ingredients,
+    batch_size: int,
+    compiled: bool,
+    on_test: bool,
 ) -> Any:
-    """Return a population's task; its traced steps serve a batch size's next stage too."""
     from fullscale.optimizers.registry import get_update_rule
     from surrogate.training.member_step import Task
 
     spec = get_workload(workload)
-    assert spec.load is not None
+    load = spec.load_test if on_test else spec.load
+    assert load is not None
     return Task(
-        data=spec.load(),
+        data=load(),
         model=spec.model,
         make_network=spec.make_network,
         rule=get_update_rule(optimizer),
         batch_size=batch_size,
         loss=ingredients.loss,
         groups=ingredients.groups,
-        max_validation_examples=spec.max_validation_examples,
+        # The test split is looked at once, so whole.
+        max_validation_examples=None if on_test else spec.max_validation_examples,
         compiled=compiled,
     )
 
@@ -114,8 +136,7 @@ def run_population(
     from surrogate.training.members import StopRule
     from surrogate.training.train_population import train_population
 
-    compiled = compilation_pays(workload, plan, batch_size)
-    task = _task(plan.workload, plan.optimizer, plan.ingredients, batch_size, compiled)
+    task = task_of(plan, batch_size)
     # Runs of a fixed length are compared at its end: none is cut short.
     searching = stage.name != "repeat" and plan.budget.epochs is None
     stop_rule = StopRule(
