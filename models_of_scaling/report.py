@@ -116,7 +116,7 @@ def report_page(
     verdict = judge(fit)
     sentences = verdict_in_words(verdict).splitlines()
     plain = len(sentences) - len(verdict.advice) - len(verdict.notes)
-    search = _search_points(fit, trials_table)
+    search = search_points(fit, trials_table)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         resources.files("models_of_scaling").joinpath("templates/report.html").read_text("utf-8")
@@ -203,8 +203,17 @@ def _steps_caption(fit: FitRecord) -> str:
     )
 
 
-def _search_points(fit: FitRecord, table: pa.Table | None) -> SearchPoints | None:
-    """Return the search's trials with their effective learning rates, or None without any."""
+def search_points(fit: FitRecord, table: pa.Table | None) -> SearchPoints | None:
+    """Return the search's trials with their effective learning rates, for the heat map.
+
+    Args:
+        fit: the record, for its target.
+        table: the trials of its workload and optimizer, or None.
+
+    Returns:
+        The points; None without trials of a search that have a learning rate, or where none of
+        them reached the target.
+    """
     if table is None or not fit.target:
         return None
     outcomes = trial_outcomes(table, Target.parse(fit.target))
