@@ -116,9 +116,10 @@ for q in (1.0, 1.5, 2.0, 3.0):
 # ## What extrapolation costs
 #
 # The largest batch size of two workloads, predicted from those up to ever smaller ones. The dashed line is
-# what was measured there. From near by the interval is narrow and right. From farther off it is several
-# times wider, and has to be: rows before the knee are a straight line, and where it will bend is not in
-# them.
+# what was measured there. From one doubling off the interval is narrow and right. From farther off it is several
+# times wider, and has to be: on digits the middle predicted from 64 is off by more than a factor of two, and
+# the interval just holds the truth. Rows before the knee are a straight line, and where it will bend is
+# not in them.
 
 # %%
 blind = {
