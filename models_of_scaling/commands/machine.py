@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -42,14 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
         InputError: where the time of a step is not given, or a word is wrong.
     """
     from models_of_scaling.fit_record import read_fit
-    from models_of_scaling.machine.guidance import elasticities, useful_machine
-    from models_of_scaling.machine.time_to_target import (
-        OBJECTIVES,
-        choose,
-        time_options,
-        twice_as_fast,
-    )
-    from models_of_scaling.machine.words import MachineAnswer, answer_as_json, answer_in_words
+    from models_of_scaling.machine.answer import answer_machine
+    from models_of_scaling.machine.words import answer_as_json, answer_in_words
 
     if not 0 < arguments.saving < 1:
         raise InputError(f"--saving {arguments.saving} must be a share between 0 and 1")
@@ -61,22 +56,15 @@ def run(arguments: argparse.Namespace) -> None:
             "machine: the time of a step is not known; give --throughput CSV, or a roofline "
             "(--flops-per-example, --peak-flops, --parameter-bytes)"
         )
-    options = time_options(fit, words.belief, words.machines, words.batch_sizes, level=words.level)
-    chosen = {objective: choose(options, objective) for objective in OBJECTIVES}
-    answer = MachineAnswer(
-        options=options,
-        chosen=chosen,
-        twice=twice_as_fast(options, chosen["cheapest"]),
-        elasticities=elasticities(fit, words.belief, chosen["balanced"]),
-        useful=useful_machine(
+    answer = replace(
+        answer_machine(
             fit,
             words.belief,
             words.machines,
-            options,
+            words.batch_sizes,
             saving=arguments.saving,
             level=words.level,
         ),
-        belief=words.belief,
         price_per_device_hour=words.price_per_device_hour,
         watts_per_device=words.watts_per_device,
     )
@@ -84,8 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
         from models_of_scaling.plots.machine import machine_picture
 
         picture = machine_picture(
-            options,
-            chosen,
+            answer.options,
+            answer.chosen,
             useful_nodes=None if answer.useful.is_open else answer.useful.nodes.estimate,
             picture_format=picture_format,
         )

@@ -11,6 +11,7 @@ from models_of_scaling.intervals import Interval
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import Hyperbola
 from models_of_scaling.machine.all_reduce import Link, Network
+from models_of_scaling.machine.answer import answer_machine
 from models_of_scaling.machine.cluster import Placement, Roofline, StepTime
 from models_of_scaling.machine.guidance import (
     elasticities,
@@ -351,3 +352,16 @@ def test_a_data_sheet_s_belief_has_no_notes_and_a_single_model():
     known = belief()
     assert isinstance(known.draws, StepTime)
     assert known.notes(Placement(batch_size=8, nodes=1, devices_per_node=8)) == ()
+
+
+def test_the_whole_answer_is_put_together_from_its_parts(fit, options):
+    answer = answer_machine(fit, belief(error_factor=1.3), MACHINES, BATCH_SIZES, saving=0.3)
+    assert answer.options == options
+    for objective in OBJECTIVES:
+        best = min(each.value(objective) for each in options)
+        assert answer.chosen[objective].value(objective) <= 1.01 * best
+    assert answer.twice.time_s.estimate <= answer.chosen["cheapest"].time_s.estimate / 2
+    assert answer.elasticities == elasticities(fit, answer.belief, answer.chosen["balanced"])
+    # Where a doubling must cut less to help, a larger machine still does.
+    easier = answer_machine(fit, belief(error_factor=1.3), MACHINES, BATCH_SIZES, saving=0.1)
+    assert answer.useful.nodes.estimate < easier.useful.nodes.estimate
