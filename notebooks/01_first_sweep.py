@@ -52,13 +52,9 @@ from surrogate.run_sweep import SweepSettings, run_sweep
 FAST = bool(os.environ.get("NOTEBOOK_FAST"))
 SIZES = (16, 64, 256, 1024) if FAST else (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 folder = tempfile.TemporaryDirectory()
-settings = SweepSettings(
-    workload="digits",
-    out=Path(folder.name),
-    batch_sizes=SIZES,
-    trials=8 if FAST else 32,
-    quick=FAST,
-)
+TRIALS = 8 if FAST else 32  # searched at each batch size
+out = Path(folder.name)
+settings = SweepSettings(workload="digits", out=out, batch_sizes=SIZES, trials=TRIALS, quick=FAST)
 with ThreadPoolExecutor(1) as here:  # in this process; `make study` uses all cores
     swept = run_sweep(settings, progress=False, workers=here)
 print(swept.in_words())

@@ -132,10 +132,7 @@ ax.plot(steps, middle, "o-", color="#0072B2", label="noise scale, 90 % interval"
 ax.vlines(
     steps, [each.low for each in estimates], [each.high for each in estimates], color="#0072B2"
 )
-ax.set_xscale("log")
-ax.set_yscale("log")
-ax.set_xlabel("optimizer steps (batch size 64)")
-ax.set_ylabel("examples")
+ax.set(xscale="log", yscale="log", xlabel="optimizer steps (batch size 64)", ylabel="examples")
 ax.legend(frameon=False)
 plt.show()
 

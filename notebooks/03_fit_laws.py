@@ -134,9 +134,7 @@ blind = {
 figure = Figure(figsize=(9, 3.8), layout="constrained")
 for ax, (name, prefixes) in zip(figure.subplots(1, 2), blind.items(), strict=True):
     asked = int(rows[name].batch_size.max())
-    found = [
-        predict(each, [asked])[0] for each in prefixes if 64 * each.largest_batch_size >= asked
-    ]
+    found = [predict(each, [asked])[0] for each in prefixes]
     origins = np.array([asked / each.extrapolation for each in found])
     steps = np.array([(each.steps.estimate, each.steps.low, each.steps.high) for each in found]).T
     ax.vlines(origins, steps[1], steps[2], color="#0072B2", label="90 % interval")

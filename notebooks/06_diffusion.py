@@ -96,12 +96,10 @@ for each in mine.settings:
 walks = read_walks(RESULTS / "diffusion_fashion_mnist", WalkChoice(from_steps=32))
 study = study_diffusion(walks, replicates=50 if FAST else 400, level=0.9, seed=0)
 for each in study.settings:
-    exponent = each.exponent
-    print(
-        f"{words.setting_in_words(each.setting):42} t^{exponent.estimate:.3f} "
-        f"({exponent.low:.3f} to {exponent.high:.3f}), log t is "
-        f"{each.comparison.behind('log'):.0f} behind in AICc"
-    )
+    exponent, behind = each.exponent, each.comparison.behind("log")
+    found = f"t^{exponent.estimate:.3f} ({exponent.low:.3f} to {exponent.high:.3f})"
+    setting = words.setting_in_words(each.setting)
+    print(f"{setting:42} {found}, log t is {behind:.0f} behind in AICc")
 for trend in study.trends:
     print(words.trend_in_words(trend))
 assert all(each.comparison.behind("log") > 10 for each in study.settings)

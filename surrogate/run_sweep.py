@@ -182,6 +182,8 @@ def run_sweep(
         workers: where cells run: any `concurrent.futures.Executor` whose workers are processes that
             see the folder (`settings.workers` says how many; 0 for one per batch size), workers
             with lines of their own, or what makes them; None for processes of this machine.
+            `ThreadPoolExecutor(1)` runs all in this process, as a notebook or a script without a
+            main guard must.
 
     Returns:
         The summary.

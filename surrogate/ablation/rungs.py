@@ -9,6 +9,8 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from models_of_scaling.ablation import RungRuns, Scale
@@ -96,20 +98,25 @@ def plan_comparison(
     return Comparison(ladder=tuple(ladder), without=without)
 
 
-def run_rungs(comparison: Comparison) -> None:
-    """Run what is missing, all rungs in the same processes of this machine.
+def run_rungs(
+    comparison: Comparison, *, workers: Executor | None = None, progress: bool = True
+) -> None:
+    """Run what is missing, all rungs in the same workers.
 
     Args:
         comparison: whose sweeps are run; what goes wrong is raised as by `run_sweep`.
+        workers: where, as for `run_sweep`; None for processes of this machine.
+        progress: whether to tell how it goes, on standard error.
     """
     unfinished = [sweep for sweep in comparison.sweeps if _is_unfinished(sweep)]
     if not unfinished:
         return
     count = unfinished[0].workers or os.cpu_count() or 1
-    with local_processes(count) as workers:
+    with nullcontext(workers) if workers is not None else local_processes(count) as made:
         for number, sweep in enumerate(unfinished, 1):
-            print(f"sweep {number} of {len(unfinished)}", file=sys.stderr)
-            run_sweep(sweep, progress=True, workers=workers)
+            if progress:
+                print(f"sweep {number} of {len(unfinished)}", file=sys.stderr)
+            run_sweep(sweep, progress=progress, workers=made)
 
 
 def _is_unfinished(sweep: SweepSettings) -> bool:

@@ -1,6 +1,7 @@
 """The step-by-step comparison: what of a recipe is an ingredient, and a small one to its table."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from fullscale.recipes.catalogue import all_recipes
 from models_of_scaling.errors import InputError
 from surrogate.ablate import main
 from surrogate.ablation.ingredient_list import read_ingredients
-from surrogate.ablation.rungs import plan_comparison
+from surrogate.ablation.rungs import plan_comparison, run_rungs, runs_of
 from surrogate.ingredients import Ingredients
 from surrogate.optimizer_spaces import NETWORK_SPACES
 from surrogate.protocol_flags import RunChoice
@@ -137,3 +138,23 @@ def test_a_small_comparison_goes_from_recipe_to_table_and_is_not_run_twice(tmp_p
     assert main([*words, "--json"]) == 0
     again = capsys.readouterr()
     assert json.loads(again.out) == table and "sweep 1 of" not in again.err
+
+
+@pytest.mark.slow
+def test_rungs_run_in_a_thread_of_this_process_as_in_its_children(tmp_path):
+    recipe = {"model": {"optimizer": "lamb", "schedule": "constant"}, "data": {}}
+    found = []
+    for name in ("thread", "children"):
+        settings = SweepSettings(
+            workload="digits", out=tmp_path / name, batch_sizes=(256,), trials=4, repeats=2,
+            run=RunChoice(epochs=4), workers=1,
+        )  # fmt: skip
+        comparison = plan_comparison(settings, ingredients_of(recipe), searches=1)
+        if name == "thread":
+            with ThreadPoolExecutor(1) as here:
+                run_rungs(comparison, workers=here, progress=False)
+        else:
+            run_rungs(comparison, progress=False)
+        found.append([runs_of(rung, "accuracy") for rung in comparison.ladder])
+    assert found[0] == found[1]
+    assert [rung.num_runs for rung in found[0]] == [2, 2]
