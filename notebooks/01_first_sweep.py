@@ -141,8 +141,9 @@ print(found.round(0).astype(int))
 #
 # Now the curve: each point a run with a fresh seed, the line the average of three laws, the band where a
 # new study of one more batch size, tuned with the same effort, would land nine times in ten. All three laws
-# say that the steps first fall with the batch size, along the dotted line or near it, and end at a floor
-# that no batch size goes below.
+# say that the steps first fall with the batch size, along the dotted line or near it, and end at a floor that no
+# batch size goes below. They can't be told apart here: the weights in the legend say so, and the one that is
+# named best is the simplest that no other clearly beats.
 
 # %%
 print(summary(fit))
