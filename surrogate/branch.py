@@ -118,8 +118,8 @@ def branch(asked: _Asked) -> tuple[FitRecord, "BranchPlan", "list[Checkpoint]"]:
     # torch, and the data, are loaded when all arguments have been found good.
     from fullscale.optimizers.registry import get_update_rule
     from surrogate.branching.runs import run_branches
-    from surrogate.training.member_step import Task
     from surrogate.training.population_trials import prepare_torch
+    from surrogate.training.task import Task
 
     prepare_torch()
     assert workload.load is not None

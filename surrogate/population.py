@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from fullscale.data.order import stream_indices
 from surrogate.training.evaluation import mean_loss_and_accuracy
 from surrogate.training.mapped_step import take_step
-from surrogate.training.member_step import Changing, Task
 from surrogate.training.members import Member
 from surrogate.training.memory_limit import members_at_once, waiting_device
 from surrogate.training.sizes import part_sizes
 from surrogate.training.stacked_network import Stacked
+from surrogate.training.task import Changing, Task
 from surrogate.training.tensor_trees import tree_leaves, tree_map
 
 # Data indices are drawn for several steps at once: 4,096 examples a member, or one step.
@@ -51,7 +51,7 @@ class Population:
         self._task = task
         self.steps = 0
         self._at_once = members_at_once(task)
-        self._parts = part_sizes(len(members), self._at_once)
+        self._parts = self._part_sizes(len(members))
         padding = sum(self._parts) - len(members)
         # The member at each place; None where the place is idle: it trains, and nobody looks.
         self.places: list[int | None] = [*range(len(members)), *[None] * padding]
@@ -70,6 +70,9 @@ class Population:
         # What a rule's phases depend on, without repetition.
         periods = [{k: float(v) for k, v in n.items() if k.endswith("_every")} for n in complete]
         self._periods = [each for k, each in enumerate(periods) if each not in periods[:k]]
+
+    def _part_sizes(self, members: int) -> list[int]:
+        return part_sizes(members, self._at_once, exact=self._task.stacked_network.one_by_one)
 
     def advance(self, stop: int) -> None:
         """Train every place until `stop` optimizer steps are done."""
@@ -198,7 +201,7 @@ class Population:
         active = [place for place, member in enumerate(self.places) if member is not None]
         if not active:
             return
-        parts = part_sizes(len(active), self._at_once)
+        parts = self._part_sizes(len(active))
         if sum(parts) >= len(self.places):
             return
         idle = [place for place, member in enumerate(self.places) if member is None]

@@ -22,8 +22,8 @@ from models_of_scaling.branching import AHEAD, Branches
 from models_of_scaling.noise_scale import NoiseScale, noise_scale_of_blocks, unbiased_moments
 from surrogate.training.evaluation import mean_loss_and_accuracy
 from surrogate.training.mapped_step import take_step
-from surrogate.training.member_step import Changing, Task
 from surrogate.training.stacked_network import Stacked
+from surrogate.training.task import Changing, Task
 from surrogate.training.tensor_trees import tree_map
 
 # How a learning rate follows a batch size that is k times larger.

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from surrogate.training.mapped_step import program_of
-from surrogate.training.member_step import Task
 from surrogate.training.stacked_network import Stacked
+from surrogate.training.task import Task
 
 # Images of a forward: the activations of a small network stay in cache.
 _IMAGES = 2_048

@@ -5,6 +5,8 @@ takes half the time of `vmap` itself. Compiled: the same list with K left open g
 once, whatever sizes the population shrinks to; it fuses the small operations. It takes seconds and
 a C++ compiler; inductor keeps the result on disk.
 
+A network whose members step one by one (`StackedNetwork.one_by_one`) has the traced program of one.
+
 K is a size of the program's outermost loops only and all other sizes are constants, so a member's
 numbers do not depend on K, bit for bit; tests/surrogate/test_population_compiled.py holds it.
 """
@@ -25,8 +27,9 @@ from torch.fx.experimental.symbolic_shapes import (
     StatelessSymbolicContext,
 )
 
-from surrogate.training.member_step import Changing, Task
+from surrogate.training.member_step import population_step, single_step
 from surrogate.training.stacked_network import Stacked
+from surrogate.training.task import Changing, Task
 from surrogate.training.tensor_trees import tree_flatten, tree_leaves, tree_unflatten
 
 _LOGGER = logging.getLogger(__name__)
@@ -54,8 +57,10 @@ def take_step(
     Returns:
         The new parameters, buffers and states.
     """
-    everything = (changing, numbers, chosen, task.images, task.one_hot)
-    whole_step = functools.partial(task.population_step, phase=phase)
+    if task.stacked_network.one_by_one:
+        return _one_by_one(task, changing, numbers, chosen, phase)
+    everything = (changing, numbers, chosen, (task.images, task.one_hot))
+    whole_step = functools.partial(population_step, task, phase=phase)
     if task.compiled and (_OPEN, phase) not in task.programs:
         task.programs[_OPEN, phase] = _compiled(whole_step, everything, num_stacked=3)
     step: Callable[..., Changing] | None = task.programs.get((_OPEN, phase))
@@ -65,6 +70,30 @@ def take_step(
             task.programs[size, phase] = _traced(whole_step, everything)
         step = task.programs[size, phase]
     return step(*everything)
+
+
+def _one_by_one(
+    task: Task, changing: Changing, numbers: Stacked, chosen: Tensor, phase: str | None
+) -> Changing:
+    """Take each member's step by the traced program of one, on flat lists of tensors."""
+    stacked, data = tree_leaves((changing, numbers)), (task.images, task.one_hot)
+    results = []
+    for place in range(len(chosen)):
+        # Copies of its own: whatever a library makes of a tensor's address is the same for all.
+        own = [leaf[place].clone() for leaf in stacked]
+        if ("member", phase) not in task.programs:
+            _, form = tree_flatten((changing, numbers))
+            flat, leaves, _ = _flat(
+                functools.partial(single_step, task, phase=phase),
+                (*tree_unflatten(own, form), chosen[place], data),
+            )
+            task.programs["member", phase] = make_fx(flat)(*leaves)
+        results.append(task.programs["member", phase](*own, chosen[place], *data))
+    _, form = tree_flatten(changing)
+    new: Changing = tree_unflatten(
+        [torch.stack(members) for members in zip(*results, strict=True)], form
+    )
+    return new
 
 
 def program_of(

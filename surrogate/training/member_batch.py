@@ -28,7 +28,7 @@ from surrogate.training.stacked_network import Stacked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from surrogate.training.member_step import Task
+    from surrogate.training.task import Task
 
 # For AdaScale's variance: its estimate is as good as of so many gradients.
 MOST_PARTS = 8

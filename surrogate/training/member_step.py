@@ -1,327 +1,149 @@
-"""What the members of a population share, and the step that is mapped over them.
+"""The step of one member, and the one that is mapped over the members of a population.
 
-Shapes: K members, B examples per step, N examples of a data set.
+Shapes: K members, B examples per step.
 """
 
-import copy
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
-from torch.nn import functional
 
-from fullscale.data.image_arrays import ImageArrays
-from fullscale.data.normalization import Normalization
-from fullscale.loss import ClassifierLoss
-from fullscale.models import build_network, count_parameters
 from fullscale.optimizers.gradient_rule import Step
-from fullscale.optimizers.layers import Layer, LayerWatch, layers_of
-from fullscale.optimizers.parameter_groups import ParameterGroups
-from fullscale.optimizers.update_rule import State, TensorTraits, UpdateRule
+from fullscale.optimizers.update_rule import TensorTraits
 from surrogate.training.member_batch import MemberBatch
-from surrogate.training.stacked_network import Stacked, StackedNetwork
-
-# The training loss is measured on the whole training set, or its first 2,048 examples if larger.
-MAX_TRAIN_LOSS_EXAMPLES = 2_048
-
-StackedStates = dict[str, State]
-# Parameters, buffers and the rule's states: all that a step changes.
-Changing = tuple[Stacked, Stacked, StackedStates]
+from surrogate.training.stacked_network import Stacked
+from surrogate.training.task import Changing, StackedStates, Task
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
-    """What all members share: data, network, update rule, batch size, precision, device.
+def member_step(
+    task: Task,
+    changing: Changing,
+    numbers: Stacked,
+    images: Tensor,
+    one_hot: Tensor,
+    phase: str | None = None,
+) -> Changing:
+    """Take one optimizer step of one member; to be mapped over members.
 
-    Attributes:
-        data: the data set; uint8 images stay bytes on the device and are standardised there, batch
-            by batch, by the training split's mean and standard deviation of each channel.
-        model: name of the network, a key of `fullscale.models.NETWORKS`.
-        rule: the update rule.
-        batch_size: examples per step.
-        dtype: of all arithmetic.
-        device: where data and members live.
-        make_network: seed -> network, for one that `fullscale.models` does not name; `model` is
-            then only a name.
-        loss: what is minimised; evaluations have plain cross entropy.
-        groups: which tensors get weight decay and a trust ratio.
-        max_validation_examples: evaluations take the first so many validation examples; None all.
-        compiled: the step is compiled by inductor where a C++ compiler is found, else traced.
-        memory_limit_bytes: what a population may take; None for a share of what is free.
+    Args:
+        task: what members share.
+        changing: parameters and buffers by name, the rule's states by parameter name.
+        numbers: 0-d tensors.
+        images: shape (B, channels, height, width).
+        one_hot: shape (B, num_classes).
+        phase: what is due in this step (`UpdateRule.phase`), where it is so for all members.
+
+    Returns:
+        The new parameters, buffers and states.
     """
-
-    data: ImageArrays
-    model: str
-    rule: UpdateRule
-    batch_size: int
-    dtype: torch.dtype = torch.float32
-    device: str = "cpu"
-    make_network: Callable[[int], nn.Module] | None = None
-    loss: ClassifierLoss = field(default_factory=ClassifierLoss)
-    groups: ParameterGroups = field(default_factory=ParameterGroups)
-    max_validation_examples: int | None = None
-    compiled: bool = False
-    memory_limit_bytes: int | None = None
-
-    def network(self, seed: int) -> nn.Module:
-        """Return a freshly initialised network; its numbers are drawn on the CPU."""
-        if self.make_network is not None:
-            network = self.make_network(seed)
-        else:
-            network = build_network(
-                self.model,
-                image_shape=self.data.image_shape,
-                num_classes=self.data.num_classes,
-                seed=seed,
-            )
-        return network.to(device=self.device, dtype=self.dtype)
-
-    @functools.cached_property
-    def template(self) -> nn.Module:
-        """The network whose structure every member has."""
-        return self.network(0)
-
-    @functools.cached_property
-    def stacked_network(self) -> StackedNetwork:
-        """The template's forward on any member's parameters and buffers."""
-        return StackedNetwork(self.template)
-
-    def __post_init__(self) -> None:
-        """Build the template now: a trace, where it would else be built, may draw no numbers."""
-        _ = self.stacked_network, self.traits
-        if self.layers:
-            _ = self.output_shapes
-
-    @functools.cached_property
-    def traits(self) -> dict[str, TensorTraits]:
-        """What applies to each parameter tensor of a member."""
-        return self.groups.traits(self.template)
-
-    @property
-    def takes_whole_set(self) -> bool:
-        """Whether every step takes every example: their order is nothing to a sum, nor a copy."""
-        return self.batch_size == self.data.num_train_examples
-
-    @functools.cached_property
-    def programs(self) -> dict[Any, Any]:
-        """What `mapped_step.py` and `evaluation.py` have traced or compiled so far."""
-        return {}
-
-    @functools.cached_property
-    def num_parameters(self) -> int:
-        """Trainable parameters of one member."""
-        return count_parameters(self.template)
-
-    @functools.cached_property
-    def normalization(self) -> Normalization | None:
-        """How uint8 pixels become numbers; None where the images come standardised."""
-        pixels = self.data.train_images
-        if pixels.dtype != np.uint8:
-            return None
-        # From counts of the 256 values: exact, and without a float copy of the data.
-        values = np.arange(256) / 255
-        shares = [
-            np.bincount(channel.ravel(), minlength=256) / channel.size
-            for channel in np.moveaxis(pixels, 1, 0)
-        ]
-        mean = [float(share @ values) for share in shares]
-        spread = [
-            float(np.sqrt(share @ (values - m) ** 2)) for share, m in zip(shares, mean, strict=True)
-        ]
-        return Normalization(mean=tuple(mean), std=tuple(s or 1.0 for s in spread))
-
-    def _on_device(self, images: NDArray[np.generic]) -> Tensor:
-        whole = torch.from_numpy(images).to(self.device)
-        return whole if whole.dtype == torch.uint8 else whole.to(self.dtype)
-
-    def to_numbers(self, images: Tensor) -> Tensor:
-        """Return images in the precision of the task, standardised if they were bytes."""
-        if self.normalization is None:
-            return images
-        return self.normalization.apply(images, dtype=self.dtype)
-
-    @functools.cached_property
-    def images(self) -> Tensor:
-        """Training images, shape (num_train_examples, channels, height, width)."""
-        return self._on_device(self.data.train_images)
-
-    @functools.cached_property
-    def one_hot(self) -> Tensor:
-        """Training labels, shape (num_train_examples, num_classes).
-
-        Cross entropy from one-hot labels takes a fifth fewer operations than from indices.
-        """
-        labels = torch.from_numpy(self.data.train_labels).to(self.device)
-        return functional.one_hot(labels, self.data.num_classes).to(self.dtype)
-
-    @functools.cached_property
-    def train_loss_set(self) -> tuple[Tensor, Tensor]:
-        """Images and labels on which the training loss is measured."""
-        labels = torch.from_numpy(self.data.train_labels[:MAX_TRAIN_LOSS_EXAMPLES])
-        return self.images[:MAX_TRAIN_LOSS_EXAMPLES], labels.to(self.device)
-
-    @functools.cached_property
-    def validation_set(self) -> tuple[Tensor, Tensor]:
-        """All validation images and labels."""
-        labels = torch.from_numpy(self.data.validation_labels).to(self.device)
-        return self._on_device(self.data.validation_images), labels
-
-    def loss_of_scores(self, scores: Tensor, one_hot: Tensor) -> Tensor:
-        """Return the training loss, summed over examples.
-
-        Args:
-            scores: logits, shape (B, num_classes).
-            one_hot: shape (B, num_classes).
-        """
-        if self.loss != ClassifierLoss():
-            return self.loss.per_example(scores, one_hot).sum()
-        # Classes first: over a short last axis torch's CPU log_softmax is ten times slower.
-        log_probability = functional.log_softmax(scores.T, dim=0)
-        return -(log_probability * one_hot.T).sum()
-
-    def member_step(
-        self,
-        changing: Changing,
-        numbers: Stacked,
-        images: Tensor,
-        one_hot: Tensor,
-        phase: str | None = None,
-    ) -> Changing:
-        """Take one optimizer step of one member; to be mapped over members.
-
-        Args:
-            changing: parameters and buffers by name, the rule's states by parameter name.
-            numbers: 0-d tensors.
-            images: shape (B, channels, height, width).
-            one_hot: shape (B, num_classes).
-            phase: what is due in this step (`UpdateRule.phase`), where it is so for all members.
-
-        Returns:
-            The new parameters, buffers and states.
-        """
-        parameters, buffers, states = changing
-        rule, traits = self.rule, self._traits_in(phase)
-        counts = _counts(states) if self._watches(phase) else None
-        batch = MemberBatch(self, parameters, buffers, examples=(images, one_hot), steps=counts)
-        gradients = batch.gradients
-        if rule.gradient_rule is not None:
-            step = Step(
-                parameters=parameters,
-                gradients=gradients,
-                states=states,
-                numbers=numbers,
-                traits=traits,
-                batch=batch,
-            )
-            made = rule.gradient_rule.make(step)
-            gradients = made.gradients
-            numbers = numbers | {"learning_rate": numbers["learning_rate"] * made.rate_factor}
-            states = {name: state | made.states.get(name, {}) for name, state in states.items()}
-        updated = {
-            name: rule.update(parameter, gradients[name], states[name], numbers, traits[name])
-            for name, parameter in parameters.items()
-        }
-        return (
-            {name: pair[0] for name, pair in updated.items()},
-            batch.buffers,
-            # In the order that they came in: a traced program knows its tensors by their place.
-            {
-                name: {key: pair[1].get(key, states[name][key]) for key in states[name]}
-                for name, pair in updated.items()
-            },
+    parameters, buffers, states = changing
+    rule, traits = task.rule, _traits_in(task, phase)
+    counts = _counts(states) if _watches(task, phase) else None
+    batch = MemberBatch(task, parameters, buffers, examples=(images, one_hot), steps=counts)
+    gradients = batch.gradients
+    if rule.gradient_rule is not None:
+        step = Step(
+            parameters=parameters,
+            gradients=gradients,
+            states=states,
+            numbers=numbers,
+            traits=traits,
+            batch=batch,
         )
+        made = rule.gradient_rule.make(step)
+        gradients = made.gradients
+        numbers = numbers | {"learning_rate": numbers["learning_rate"] * made.rate_factor}
+        states = {name: state | made.states.get(name, {}) for name, state in states.items()}
+    updated = {
+        name: rule.update(parameter, gradients[name], states[name], numbers, traits[name])
+        for name, parameter in parameters.items()
+    }
+    return (
+        {name: pair[0] for name, pair in updated.items()},
+        batch.buffers,
+        # In the order that they came in: a traced program knows its tensors by their place.
+        {
+            name: {key: pair[1].get(key, states[name][key]) for key in states[name]}
+            for name, pair in updated.items()
+        },
+    )
 
-    def _traits_in(self, phase: str | None) -> dict[str, TensorTraits]:
-        if phase is None:
-            return self.traits
-        return {name: replace(traits, phase=phase) for name, traits in self.traits.items()}
 
-    def _watches(self, phase: str | None) -> bool:
-        """Return whether Kronecker factors are gathered in a step."""
-        rule = self.rule.gradient_rule
-        return rule is not None and "factors" in rule.needs and rule.is_due(phase)
+def population_step(
+    task: Task,
+    changing: Changing,
+    numbers: Stacked,
+    chosen: Tensor,
+    data: tuple[Tensor, Tensor],
+    phase: str | None = None,
+) -> Changing:
+    """Take one step of K members, operation by operation; `mapped_step.py` makes it fast.
 
-    @functools.cached_property
-    def layers(self) -> dict[str, Layer]:
-        """The layers with Kronecker factors, by the name of their weight; none if unneeded."""
-        rule = self.rule.gradient_rule
-        return layers_of(self.template) if rule is not None and "factors" in rule.needs else {}
+    Args:
+        task: what members share.
+        changing: as in `member_step`, stacked.
+        numbers: shape (K,) each.
+        chosen: the members' examples, shape (K, B).
+        data: images and one-hot labels of the whole training split.
+        phase: as in `member_step`.
 
-    @functools.cached_property
-    def output_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of one example's outputs of each of `layers`."""
-        watch, network = LayerWatch(), copy.deepcopy(self.template).eval()
-        image = torch.zeros((1, *self.data.image_shape), device=self.device, dtype=self.dtype)
-        with torch.no_grad(), watch.watching(network, self.layers):
-            network(image)
-        return {name: tuple(output.shape[1:]) for name, output in watch.outputs.items()}
+    Returns:
+        The new parameters, buffers and states.
+    """
+    batch, wanted = _gathered(task, chosen, *data)
+    step = functools.partial(member_step, task, phase=phase)
+    mapped: Callable[..., Changing] = vmap(step)
+    return mapped(changing, numbers, batch, wanted)
 
-    def population_step(
-        self,
-        changing: Changing,
-        numbers: Stacked,
-        chosen: Tensor,
-        images: Tensor,
-        one_hot: Tensor,
-        phase: str | None = None,
-    ) -> Changing:
-        """Take one step of K members, operation by operation; `mapped_step.py` makes it fast.
 
-        Args:
-            changing: as in `member_step`, stacked.
-            numbers: shape (K,) each.
-            chosen: the members' examples, shape (K, B).
-            images: of the whole training split.
-            one_hot: likewise.
-            phase: as in `member_step`.
+def single_step(
+    task: Task,
+    changing: Changing,
+    numbers: Stacked,
+    chosen: Tensor,
+    data: tuple[Tensor, Tensor],
+    phase: str | None = None,
+) -> Changing:
+    """Take one step of one member: `population_step` without the first dimension.
 
-        Returns:
-            The new parameters, buffers and states.
-        """
-        size, flat = chosen.shape, chosen.flatten()
-        if self.takes_whole_set:
-            batch = self.to_numbers(images).expand(size[0], *images.shape)
-            wanted = one_hot.expand(size[0], *one_hot.shape)
-        else:
-            batch = self.to_numbers(images.index_select(0, flat)).view(*size, *images.shape[1:])
-            wanted = one_hot.index_select(0, flat).view(*size, -1)
-        step = functools.partial(self.member_step, phase=phase)
-        mapped: Callable[..., Changing] = vmap(step)
-        return mapped(changing, numbers, batch, wanted)
+    Args:
+        task: what members share.
+        changing: as in `member_step`.
+        numbers: 0-d tensors.
+        chosen: the member's examples, shape (B,).
+        data: images and one-hot labels of the whole training split.
+        phase: as in `member_step`.
 
-    def evaluation_parameters(self, parameters: Stacked, states: StackedStates) -> Stacked:
-        """Return the weights to evaluate one member with: its own, or the rule's average."""
-        choose = self.rule.evaluation_parameter
-        if choose is None:
-            return parameters
-        return {name: choose(value, states[name]) for name, value in parameters.items()}
+    Returns:
+        The new parameters, buffers and states.
+    """
+    batch, wanted = _gathered(task, chosen, *data)
+    return member_step(task, changing, numbers, batch, wanted, phase=phase)
 
-    def init_states(self, parameters: Stacked) -> StackedStates:
-        """Return the rule's states of K members, every tensor with K first.
 
-        Args:
-            parameters: stacked.
+def _gathered(task: Task, chosen: Tensor, images: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the images, as numbers, and the labels of examples of any shape."""
+    if task.takes_whole_set:
+        members = chosen.shape[:-1]
+        batch = task.to_numbers(images).expand(*members, *images.shape)
+        return batch, one_hot.expand(*members, *one_hot.shape)
+    flat = chosen.flatten()
+    batch = task.to_numbers(images.index_select(0, flat)).view(*chosen.shape, *images.shape[1:])
+    return batch, one_hot.index_select(0, flat).view(*chosen.shape, -1)
 
-        Returns:
-            By parameter name. A state tensor that does not depend on the parameter's values comes
-            out of the map unmapped in storage; it is made whole, so that members share none.
-        """
-        states = {name: vmap(self.rule.init_state)(value) for name, value in parameters.items()}
-        rule = self.rule.gradient_rule
-        if rule is not None:
-            mapped = vmap(lambda values: rule.init_states(values, self.layers))
-            for name, own in mapped(parameters).items():
-                states[name] |= own
-        return {
-            name: {key: value.contiguous().clone() for key, value in state.items()}
-            for name, state in states.items()
-        }
+
+def _traits_in(task: Task, phase: str | None) -> dict[str, TensorTraits]:
+    if phase is None:
+        return task.traits
+    return {name: replace(traits, phase=phase) for name, traits in task.traits.items()}
+
+
+def _watches(task: Task, phase: str | None) -> bool:
+    """Return whether Kronecker factors are gathered in a step."""
+    rule = task.rule.gradient_rule
+    return rule is not None and "factors" in rule.needs and rule.is_due(phase)
 
 
 def _counts(states: StackedStates) -> Tensor:

@@ -5,21 +5,19 @@ runs, once more as they will be, with the gradients; and what the forward keeps 
 The last is counted for a few examples on the meta device and grows with the batch size.
 """
 
-import copy
 import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fullscale.memory_estimate import kept_for_backward
-from surrogate.training.member_step import Task
+from surrogate.training.activations import kept_bytes_per_example
 from surrogate.training.sizes import largest_size
+from surrogate.training.task import Task
 from surrogate.training.tensor_trees import tree_leaves
 
 # Of the free memory: the rest is for data, evaluation, and what the estimate does not see.
 _SHARE = 0.5
-_PROBE_EXAMPLES = 8
 # Activations' gradients, and copies in other memory orders, live beside what is kept.
 _ACTIVATION_FACTOR = 2
 
@@ -68,9 +66,10 @@ def bytes_per_member(task: Task) -> int:
     parameters, buffers = task.stacked_network.stack([task.template])
     states = task.init_states(parameters)
     own = _size(parameters), _size(buffers), _size(states)
-    examples = min(task.batch_size, _PROBE_EXAMPLES)
     image = task.data.train_images[:1]
-    kept = _kept_bytes(task, examples) / examples * task.batch_size
+    kept = task.batch_size * kept_bytes_per_example(
+        task.template, image_shape=task.data.image_shape, dtype=task.dtype
+    )
     # The batch as it is gathered and as numbers; labels are small beside it.
     batch = 2 * image.size * torch.empty(0, dtype=task.dtype).element_size() * task.batch_size
     return int(2 * sum(own) + own[0] + _ACTIVATION_FACTOR * kept + batch)
@@ -82,16 +81,6 @@ def _size(tensors: object) -> int:
         for leaf in tree_leaves(tensors)
         if isinstance(leaf, Tensor)
     )
-
-
-def _kept_bytes(task: Task, examples: int) -> int:
-    """Return the bytes that a forward of so many examples keeps for the backward."""
-    # On the meta device; in evaluation mode, where batch norm takes a single example: it keeps the
-    # same tensors.
-    network = copy.deepcopy(task.template).to("meta").eval()
-    images = torch.empty((examples, *task.data.image_shape), dtype=task.dtype, device="meta")
-    labels = torch.empty(examples, dtype=torch.int64, device="meta")
-    return kept_for_backward(network, images, labels)
 
 
 def members_at_once(task: Task) -> int:

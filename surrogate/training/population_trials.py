@@ -14,8 +14,8 @@ from surrogate.run_schedule import split_numbers
 from surrogate.workloads import Workload, get_workload
 
 if TYPE_CHECKING:
-    from surrogate.training.member_step import Task
     from surrogate.training.members import Member
+    from surrogate.training.task import Task
 
 # When compiling the step pays. Measured on one core of an AMD EPYC for an MLP 64-32-10 in float32:
 # a traced step takes 20 to 60 microseconds a member more than a compiled one, at batch sizes from
@@ -87,7 +87,7 @@ def _task(
     on_test: bool,
 ) -> Any:
     from fullscale.optimizers.registry import get_update_rule
-    from surrogate.training.member_step import Task
+    from surrogate.training.task import Task
 
     spec = get_workload(workload)
     load = spec.load_test if on_test else spec.load

@@ -32,18 +32,21 @@ def largest_size(places: int) -> int:
     return size
 
 
-def part_sizes(members: int, at_once: int) -> list[int]:
+def part_sizes(members: int, at_once: int, *, exact: bool = False) -> list[int]:
     """Return the stacked sizes of the parts that members are cut into.
 
     Args:
         members: at least one.
         at_once: the largest part, one of the sizes above.
+        exact: no place idles; for members that share no traced program of their number.
 
     Returns:
         Full parts, and a last one for the rest.
 
     >>> part_sizes(21, 8)
     [8, 8, 6]
+    >>> part_sizes(21, 8, exact=True)
+    [8, 8, 5]
     """
     full, rest = divmod(members, at_once)
-    return [at_once] * full + ([population_size(rest)] if rest else [])
+    return [at_once] * full + ([rest if exact else population_size(rest)] if rest else [])

@@ -9,8 +9,8 @@ from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
 from surrogate.evaluation_grid import EvaluationGrid, next_evaluation
 from surrogate.population import Population
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member, Progress, Result, StopRule
+from surrogate.training.task import Task
 
 
 def train_population(

@@ -24,8 +24,8 @@ from fullscale.data.digits import digits_arrays
 from fullscale.data.order import stream_indices
 from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member, StopRule
+from surrogate.training.task import Task
 from surrogate.training.train_population import train_population
 
 STEPS, EVERY, BATCH_SIZE, PROCESSES = 200, 20, 64, 2

@@ -11,8 +11,8 @@ from fullscale.data.order import stream_indices
 from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
 from surrogate.population import Population
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member
+from surrogate.training.task import Task
 
 NUMBERS = {"learning_rate": 0.05, "momentum": 0.9}
 ROUNDS = 5

@@ -12,8 +12,8 @@ from fullscale.optimizers.registry import get_update_rule
 from models_of_scaling.errors import InputError
 from surrogate.branching.plan import choose_base, plan_branches
 from surrogate.branching.runs import BASE_FACTORS, BranchPlan, run_branches
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member, StopRule
+from surrogate.training.task import Task
 from surrogate.training.train_population import train_population
 from surrogate.workloads import get_workload
 

@@ -5,7 +5,7 @@ from torch.nn import functional
 from fullscale.data.digits import digits_arrays
 from fullscale.optimizers.registry import get_update_rule
 from surrogate.training.evaluation import mean_loss_and_accuracy
-from surrogate.training.member_step import Task
+from surrogate.training.task import Task
 
 
 def test_sets_larger_than_a_forward_are_evaluated_whole_each_by_its_own_count():

@@ -16,9 +16,9 @@ from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.targets import Target
 from surrogate.evaluation_grid import last_evaluation, next_evaluation
 from surrogate.population import Population
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member, StopRule
 from surrogate.training.sizes import population_size
+from surrogate.training.task import Task
 from surrogate.training.train_population import train_population
 
 STEPS = 50
@@ -110,7 +110,10 @@ def assert_equal_step_by_step(shared, members, *, leaving=frozenset()):
 
 
 # 48 does not divide the 1,024 examples: batches run over an epoch's end.
-@pytest.mark.parametrize(("model", "batch_size"), [("mlp", 48), ("small_cnn", 16)])
+# A CNN's members step one by one from a batch of about 40 on, in float64.
+@pytest.mark.parametrize(
+    ("model", "batch_size"), [("mlp", 48), ("small_cnn", 16), ("small_cnn", 48)]
+)
 @pytest.mark.parametrize("rule", ["momentum", "lars"])
 def test_a_population_equals_training_one_at_a_time_step_by_step(rule, model, batch_size):
     shared = task(model=model, rule=rule, batch_size=batch_size, dtype=torch.float64)
@@ -118,11 +121,14 @@ def test_a_population_equals_training_one_at_a_time_step_by_step(rule, model, ba
         shared, members_of(rule, count=5), leaving=frozenset({0, 3})
     )
     assert len(population.places) == 3
+    assert shared.stacked_network.one_by_one == (model == "small_cnn" and batch_size == 48)
 
 
 @pytest.mark.slow
-def test_resnet8_keeps_batch_norm_of_its_own_in_each_member_averages_included():
-    shared = task(model="resnet8", batch_size=4, dtype=torch.float64)
+@pytest.mark.parametrize("batch_size", [4, 12])
+def test_resnet8_keeps_batch_norm_of_its_own_in_each_member_averages_included(batch_size):
+    shared = task(model="resnet8", batch_size=batch_size, dtype=torch.float64)
+    assert shared.stacked_network.one_by_one == (batch_size == 12)
     population = assert_equal_step_by_step(shared, members_of("momentum", count=2))
     first, second = (population.at(place)[1] for place in range(2))
     assert first["1.num_batches_tracked"] == STEPS

@@ -15,8 +15,8 @@ from fullscale.optimizers.network_batch import NetworkBatch
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from surrogate.population import Population
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member
+from surrogate.training.task import Task
 
 STEPS = 8
 pytestmark = pytest.mark.slow  # tracing members' steps takes seconds

@@ -13,9 +13,9 @@ from fullscale.optimizers.registry import get_update_rule
 from surrogate.budget import Budget
 from surrogate.population import Population
 from surrogate.protocol import Plan, Protocol
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member
 from surrogate.training.population_trials import compilation_pays
+from surrogate.training.task import Task
 from surrogate.workloads import get_workload
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")

@@ -12,7 +12,6 @@ from fullscale.optimizers.registry import get_update_rule
 from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.targets import Target
 from surrogate.population import Population
-from surrogate.training.member_step import Task
 from surrogate.training.members import Member, StopRule
 from surrogate.training.memory_limit import (
     bytes_per_member,
@@ -20,6 +19,7 @@ from surrogate.training.memory_limit import (
     members_at_once,
     waiting_device,
 )
+from surrogate.training.task import Task
 from surrogate.training.train_population import train_population
 
 FAST = {"learning_rate": 0.3, "momentum": 0.8}
