@@ -20,7 +20,8 @@ from models_of_scaling.branching import (
     steep_bracket,
 )
 from models_of_scaling.intervals import Interval
-from models_of_scaling.noise_scale import NoiseScale, quotient_of_means
+from models_of_scaling.noise_scale import NoiseScale
+from models_of_scaling.quotient_of_means import quotient_of_means
 from models_of_scaling.wording import interval_in_words, number_in_words
 
 
