@@ -25,6 +25,7 @@ from fullscale.gradient_noise.step_norms import (
     reduce_records,
     squared_norms,
 )
+from models_of_scaling.noise_scale import Problem
 from models_of_scaling.noise_stream import NoiseStream, Window
 
 
@@ -170,6 +171,31 @@ class NoiseMeter:
         self.lone += done.lone
         if done.kept:
             self.microbatch_size = float(done.plain.microbatch_size.mean())
+
+    def problems(self, *, batch_norm: bool) -> list[Problem]:
+        """Return what speaks against the estimates so far.
+
+        Args:
+            batch_norm: whether some layer of it trains.
+        """
+        found = []
+        if self.not_finite:
+            words = f"{self.not_finite} steps had a gradient that was not finite; left out"
+            found.append(Problem(code="skipped_steps", words=words))
+        if self.lone:
+            words = f"{self.lone} steps had one microbatch; left out"
+            found.append(Problem(code="one_microbatch", words=words))
+        if self.norms.in_parts:
+            words = "a tensor's gradient came in parts within one backward pass: its norm is wrong"
+            found.append(Problem(code="gradient_in_parts", words=words))
+        if batch_norm:
+            words = (
+                "batch norm in training mode couples the examples of a forward: this is the noise "
+                f"of gradients of {self.microbatch_size:.0f} examples with statistics of their "
+                "own, and may differ at another microbatch size"
+            )
+            found.append(Problem(code="batch_norm", words=words))
+        return found
 
     def close(self) -> None:
         """Take the hooks away; the streams stay."""
