@@ -12,6 +12,7 @@ one pass over each gradient. With a single one (one device, no accumulation) eve
 random numbers are put back. docs/noise_scale.md: formulas, validity, what is not supported.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -168,10 +169,6 @@ class GradientNoiseScale(Callback):
                 "--data.max_per_device_batch_size half the batch or less: the update stays the same"
             )
 
-        sharded = isinstance(strategy, ModelParallelStrategy)
-        if sharded and self.preconditioner == "adam":
-            raise InputError("preconditioner 'adam' needs whole second moments; FSDP2 cuts them")
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hook the parameters."""
         (optimizer,) = trainer.optimizers
@@ -219,8 +216,9 @@ class GradientNoiseScale(Callback):
         part = some_examples(batch, whole, first=(self._probes * count) % whole, count=count)
         self._probes += 1
         self._meter.begin()
-        probe_gradient(trainer, module, part, batch_idx)
-        self._meter.sample(self._reading.microbatch(trainer, module, part))
+        probe_gradient(trainer, module, part, batch_idx, weight=count / whole)
+        sample = self._reading.microbatch(trainer, module, part)
+        self._meter.sample(replace(sample, factor=sample.factor * count / whole))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the microbatch's norms to the step's sums."""

@@ -4,20 +4,14 @@ Whoever trains says when a microbatch's backward pass begins and ends and when t
 is whole; nothing here knows Lightning. docs/noise_scale.md has the formulas.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fullscale.gradient_noise.norms import GradientNorms, Precondition
-from fullscale.gradient_noise.preconditioners import (
-    adam_direction,
-    group_of,
-    lars_numbers,
-    trust_ratios,
-)
+from fullscale.gradient_noise.norms import GradientNorms
+from fullscale.gradient_noise.preconditioners import AdamDirections, lars_numbers, trust_ratios
 from fullscale.gradient_noise.step_norms import (
     Microbatch,
     StepNorms,
@@ -73,8 +67,10 @@ class NoiseMeter:
         self._pending: list[Tensor] = []
         self._ratios: Tensor | None = None
         self._lars: tuple[Tensor, Tensor] | None = None
+        self._adam: AdamDirections | None = None
         if preconditioner == "adam":
-            self.norms.precondition = _by_adam(optimizer, self.norms.parameters)
+            self._adam = AdamDirections(optimizer, self.norms.parameters)
+            self.norms.precondition = self._adam.of_microbatch
         if preconditioner == "lars":
             self._lars = lars_numbers(optimizer, self.norms.parameters)
 
@@ -84,7 +80,9 @@ class NoiseMeter:
         return len(self._pending)
 
     def begin(self) -> None:
-        """A microbatch's backward pass is about to come."""
+        """A microbatch's backward pass is about to come, on all processes."""
+        if self._adam is not None:
+            self._adam.gather()
         self.norms.begin()
 
     def add(self, microbatch: Microbatch) -> None:
@@ -130,9 +128,11 @@ class NoiseMeter:
         if scaled:
             plain = plain / torch.as_tensor(microbatch.scale) ** 2
         changed = torch.zeros_like(plain)
-        change = self.norms.precondition
-        if change is not None:
-            found = [None if g is None else change(i, g) for i, g in enumerate(gradients)]
+        if self._adam is not None:
+            self._adam.forget()
+            found = [
+                None if g is None else self._adam.of_step(i, g) for i, g in enumerate(gradients)
+            ]
             changed = squared_norms(found, self.norms.norms)
             if scaled:
                 changed = changed / torch.as_tensor(microbatch.scale) ** 2
@@ -219,14 +219,3 @@ class NoiseMeter:
         self.stream.load_state_dict(state["stream"])
         self.preconditioned.load_state_dict(state["preconditioned"])
         self.not_finite, self.lone = int(state["not_finite"]), int(state["lone"])
-
-
-def _by_adam(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Precondition:
-    groups = group_of(optimizer)
-
-    def precondition(i: int, gradient: Tensor) -> Tensor | None:
-        parameter = parameters[i]
-        state = optimizer.state.get(parameter, {})
-        return adam_direction(gradient, state=state, group=groups[parameter])
-
-    return precondition
