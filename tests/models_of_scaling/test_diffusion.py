@@ -203,6 +203,22 @@ def test_a_walk_that_saturates_follows_a_power_law_before_that_only():
     assert ends is None or ends != (1.0, 8192.0)
 
 
+def test_the_forecast_knows_nothing_of_the_last_quarter_of_log_t():
+    """The walk leaves its power law there by a factor: that is the law's forecast error."""
+    x = np.log(STEPS)
+    in_tail = x > 0.75 * x[-1]
+    distance = 0.3 * STEPS**0.4 * np.where(in_tail, 1.3, 1.0)
+    comparison = compare([Walk(steps=STEPS, distance=distance)], with_ranges=False)
+    power = comparison.competitors["power"]
+    np.testing.assert_allclose(power.tail_error, np.log(1.3), rtol=1e-3)
+    # A fit that saw the tail would share the step out over the walk.
+    assert power.misfit < 0.8 * power.tail_error
+    whole = compare([Walk(steps=STEPS, distance=0.3 * STEPS**0.4)], with_ranges=False)
+    assert whole.competitors["power"].tail_error < 1e-6
+    assert whole.best_tail == "power"
+    assert whole.competitors["log"].tail_error > 0.05
+
+
 def test_two_seeds_tell_more_than_one():
     rng = np.random.default_rng(6)
     four = [walks.fractional(STEPS, 0.3, dimensions=200, rng=rng) for _ in range(4)]
