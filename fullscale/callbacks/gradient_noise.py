@@ -20,7 +20,12 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Sin
 from torch.optim import LBFGS, Optimizer
 
 from fullscale.batch_norm import batch_norm_layers
-from fullscale.gradient_noise.batch_reading import BatchReading, OfBatch, knows_its_microbatches
+from fullscale.gradient_noise.batch_reading import (
+    BatchReading,
+    OfBatch,
+    copies_of_a_batch,
+    knows_its_microbatches,
+)
 from fullscale.gradient_noise.meter import NoiseMeter
 from fullscale.gradient_noise.preconditioners import PRECONDITIONERS
 from fullscale.gradient_noise.probe import probe_gradient, some_examples
@@ -180,14 +185,13 @@ class GradientNoiseScale(Callback):
             window=self.window,
             preconditioner=self.preconditioner,
             world_size=trainer.world_size,
-            copies=_copies(pl_module),
+            copies=copies_of_a_batch(pl_module),
         )
         self._microbatch, self._probes, self._problems = None, 0, {}
         self._batch_norms = batch_norm_layers(pl_module)
         if getattr(trainer.strategy.model, "_comm_hooks", None):
             words = "a communication hook changes the sum over processes: |g|^2 is not exact"
-            hook = Problem(code="communication_hook", words=words)
-            self._problems[hook.code] = hook
+            self._problems["communication_hook"] = Problem(code="communication_hook", words=words)
         if self._loaded:
             self._meter.load_state_dict(self._loaded)
 
@@ -294,10 +298,3 @@ def _as_numbers(name: str, found: NoiseScale) -> dict[str, float]:
 def _is_alone(trainer: Trainer) -> bool:
     """Return whether a step has a single microbatch."""
     return trainer.world_size * trainer.accumulate_grad_batches == 1
-
-
-def _copies(module: LightningModule) -> int:
-    """Return how many processes see the same examples."""
-    mesh = module.device_mesh
-    names = () if mesh is None else mesh.mesh_dim_names or ()
-    return int(mesh["tensor_parallel"].size()) if mesh and "tensor_parallel" in names else 1

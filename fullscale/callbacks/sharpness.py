@@ -4,8 +4,7 @@
     trainer = Trainer(callbacks=[Sharpness(path="sharpness.csv")])
 
 Two files: PATH with a row per point and mode, and beside it PATH's name with `.spectrum.csv`, the
-Lanczos quadratures; docs/sharpness.md has the columns and the cost. It needs
-curvlinops: pip install "batch-size-limit[diagnostics]".
+Lanczos quadratures (docs/sharpness.md). It needs pip install "batch-size-limit[diagnostics]".
 
 Sources: edge of stability, Cohen et al. 2021, arXiv:2103.00065; density, Ghorbani et al. 2019,
 arXiv:1901.10159; index against loss, Bray & Dean 2007 and Dauphin et al. 2014, arXiv:1406.2572;

@@ -20,6 +20,17 @@ def knows_its_microbatches(module: Any) -> bool:
     return hasattr(module, _OWN)
 
 
+def copies_of_a_batch(module: Any) -> int:
+    """Return how many processes see the same examples: those of tensor parallelism.
+
+    Args:
+        module: Lightning's, when its mesh is there.
+    """
+    mesh = module.device_mesh
+    names = () if mesh is None else mesh.mesh_dim_names or ()
+    return int(mesh["tensor_parallel"].size()) if mesh and "tensor_parallel" in names else 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchReading:
     """How batches are read.
