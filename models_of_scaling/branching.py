@@ -14,9 +14,9 @@ its rate per example, the base run may. Where examples cost E_min (1 + x / B_cri
 e = (1 + B / B_crit) / (1 + x / B_crit): the answer is the x with e(x) = (1 + B / x) / 2:
 this definition alone is taken from the law, not its shape; 1 / e is interpolated as measured.
 
-Intervals: delete-one-seed jackknife of the logarithm of the answer, Student's t. Where efficiency
-falls off a cliff between two branches, seeds agree on the cliff and not on its place: the interval
-then holds both branches.
+Expected losses that are known exactly need no seeds. Else intervals: delete-one-seed jackknife of
+the logarithm of the answer, Student's t. Where efficiency falls off a cliff between two branches,
+seeds agree on the cliff and not on its place: the interval then holds both branches.
 
 Shapes: R seeds, N evaluations of the base run, M batch sizes.
 """
@@ -52,6 +52,7 @@ class Branches:
             among them.
         batch_sizes: of the branches, increasing, all above B.
         loss_RM: at the end of each branch, by rule of the learning rate.
+        is_exact: losses are expected ones, known exactly: a single row, and no interval.
     """
 
     examples: int
@@ -61,6 +62,7 @@ class Branches:
     base_loss_RN: Mapping[float, Floats]
     batch_sizes: tuple[int, ...]
     loss_RM: Mapping[str, Floats]
+    is_exact: bool = False
 
     def without(self, seed: int) -> "Branches":
         """Return everything but one seed."""
@@ -257,12 +259,20 @@ def answer_with_interval(
         level: of the interval.
 
     Returns:
-        The answer. Where one without a seed leaves the branches' range, so does the interval.
+        The answer. Where one without a seed leaves the branches' range, so does the interval. Exact
+        branches have an interval of one point, or the bound.
 
     Raises:
-        ValueError: for fewer than 3 seeds.
+        ValueError: for fewer than 3 seeds of branches that are not exact.
     """
     count = branches.num_seeds
+    if branches.is_exact:
+        low = high = estimate = ask(branches)
+        if math.isinf(estimate):
+            low = float(branches.batch_sizes[-1])
+        elif estimate == 0:
+            high = float(branches.batch_sizes[0])
+        return BranchAnswer(estimate=estimate, low=low, high=high, level=level)
     if count < 3:
         raise ValueError(f"{count} seeds give no interval; at least 3 do")
     estimate = ask(branches)

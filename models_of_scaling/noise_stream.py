@@ -15,14 +15,9 @@ from typing import Any, Literal
 import numpy as np
 
 from models_of_scaling.errors import InputError
-from models_of_scaling.noise_scale import (
-    MIN_BLOCKS,
-    Floats,
-    NoiseScale,
-    Problem,
-    heavy_tails,
-    noise_scale_of_blocks,
-)
+from models_of_scaling.heavy_tails import heavy_tails
+from models_of_scaling.noise_scale import MIN_BLOCKS, NoiseScale, Problem, noise_scale_of_blocks
+from models_of_scaling.quotient_of_means import Floats
 
 Average = Literal["blocks", "exponential"]
 

@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,10 @@ from surrogate.workload import Workload
 from surrogate.workloads import get_workload
 
 if TYPE_CHECKING:
-    from surrogate.branching.runs import BranchPlan, Checkpoint
+    from surrogate.branching.plan import BranchPlan, Checkpoint
+
+
+_SEEDS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,7 @@ class _Asked:
     out: Path
     trials: Path | None
     batch_size: int | None
+    max_batch_size: int | None
     checkpoints: int
     rules: tuple[str, ...]
     seeds: int
@@ -58,9 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="folder of the table and picture")
     parser.add_argument("--trials", type=Path, help="a sweep's trials (default: a quick sweep)")
     parser.add_argument("--batch-size", type=int, help="of the base run; one that was tuned")
+    parser.add_argument(
+        "--max-batch-size", type=int, help="of the branches; checkpoints are multiples of it"
+    )
     parser.add_argument("--checkpoints", type=int, default=5, help="of the base run (default: 5)")
     parser.add_argument("--rules", default="linear,sqrt,none", help="of the learning rate")
-    parser.add_argument("--seeds", type=int, default=6, help="at least 3 (default: 6)")
+    parser.add_argument(
+        "--seeds", type=int, help=f"at least 3 (default: {_SEEDS}); none of the simulator"
+    )
     parser.add_argument(
         "--tolerance", type=float, default=0.05, help="share of the loss that may be lost (0.05)"
     )
@@ -71,11 +81,17 @@ def _parser() -> argparse.ArgumentParser:
 def _read(parsed: argparse.Namespace) -> _Asked:
     arguments = vars(parsed)
     workload = get_workload(pop_workload(arguments))
-    if workload.engine != "population":
+    if workload.engine == "population":
+        arguments["seeds"] = _SEEDS if parsed.seeds is None else parsed.seeds
+    elif parsed.seeds is None:
+        arguments["seeds"] = 0
+    else:
         raise InputError(
-            f"--workload {workload.name}: branches are trained; a simulator has no runs to branch"
+            f"--seeds {parsed.seeds}: {workload.name} gives expected losses, which have no seeds"
         )
     arguments["rules"] = tuple(rule.strip() for rule in arguments["rules"].split(","))
+    if parsed.max_batch_size is not None and parsed.max_batch_size < 2:
+        raise InputError(f"--max-batch-size {parsed.max_batch_size} must be at least 2")
     if not arguments["tolerance"] > 0:
         raise InputError(f"--tolerance {arguments['tolerance']:g} must be positive")
     if workload.check_data is not None:
@@ -110,17 +126,42 @@ def branch(asked: _Asked) -> tuple[FitRecord, "BranchPlan", "list[Checkpoint]"]:
     plan = plan_branches(
         base,
         fit,
-        max_batch_size=workload.max_batch_size,
+        max_batch_size=min(asked.max_batch_size or math.inf, workload.max_batch_size),
         checkpoints=asked.checkpoints,
         rules=asked.rules,
         seeds=asked.seeds,
     )
+    if workload.engine == "population":
+        return fit, plan, _train(asked, base.batch_size, plan)
+    return fit, plan, _simulate(asked, base.batch_size, plan)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _simulate(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[Checkpoint]":
+    from surrogate.branching.simulated_runs import SimulatedBranches
+    from surrogate.simulator.methods import METHODS
+
+    assert asked.workload.spectrum is not None
+    simulated = SimulatedBranches(
+        asked.workload.spectrum(),
+        METHODS[asked.optimizer],
+        plan,
+        base_batch_size=base_batch_size,
+    )
+    return simulated.run(_say)
+
+
+def _train(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[Checkpoint]":
     # torch, and the data, are loaded when all arguments have been found good.
     from fullscale.optimizers.registry import get_update_rule
     from surrogate.branching.runs import run_branches
     from surrogate.training.population_trials import prepare_torch
     from surrogate.training.task import Task
 
+    workload = asked.workload
     prepare_torch()
     assert workload.load is not None
     task = Task(
@@ -128,9 +169,9 @@ def branch(asked: _Asked) -> tuple[FitRecord, "BranchPlan", "list[Checkpoint]"]:
         model=workload.model,
         make_network=workload.make_network,
         rule=get_update_rule(asked.optimizer),
-        batch_size=base.batch_size,
+        batch_size=base_batch_size,
     )
-    return fit, plan, run_branches(task, plan, say=lambda line: print(line, file=sys.stderr))
+    return run_branches(task, plan, say=_say)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -140,7 +181,12 @@ def _run(argv: Sequence[str] | None) -> int:
     except SweepFailedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    rows = [checkpoint_row(c.branches, c.noise, tolerance=asked.tolerance) for c in checkpoints]
+    rows = [
+        checkpoint_row(
+            c.branches, c.noise, curvature_noise=c.curvature_noise, tolerance=asked.tolerance
+        )
+        for c in checkpoints
+    ]
     base = checkpoints[0].branches.base_batch_size
     title = f"{asked.workload.name}, {asked.optimizer}, branches from batch size {base}"
     _write(asked.out, rows, checkpoints, fit=fit, plan=plan, title=title)

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.data import extract_batch_size
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.optim import Optimizer
 
 from fullscale import weight_moves
-from fullscale.callbacks.point_file import PointFile
+from fullscale.callbacks.point_callback import (
+    PointCallback,
+    examples_after,
+    global_batch_size,
+    optimizer_name,
+)
 from fullscale.log_spaced import LogSpacedSteps
 from models_of_scaling.errors import InputError
 
@@ -32,7 +34,7 @@ from models_of_scaling.errors import InputError
 _NEAR = 2
 
 
-class Diffusion(Callback):
+class Diffusion(PointCallback):
     """Measures and writes; rank zero writes. Nothing of the run is changed.
 
     Under DDP all processes hold the same weights, and rank zero measures alone; under FSDP2 each
@@ -56,10 +58,9 @@ class Diffusion(Callback):
         if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size {batch_size} must be at least 1")
         self._points = LogSpacedSteps(points_per_octave)
-        self._file = PointFile(Path(path))
+        super().__init__(Path(path))
         self._batch_size = batch_size
         self._steps_seen = 0
-        self._learning_rate = math.nan
         self._learning_rate_sum = 0.0
         self._distance = math.nan
         self._next = self._points.after(0)
@@ -73,11 +74,6 @@ class Diffusion(Callback):
         self._last: Tensor | None = None
         self._recent: list[Tensor] = []
         self._loaded: dict[str, Any] | None = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the folder."""
-        if trainer.is_global_zero:
-            self._file.check()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Once, when the weights are those that training starts or goes on from.
@@ -109,13 +105,6 @@ class Diffusion(Callback):
         else:
             self._start = self._last = weight_moves.flat_copy(self._parameters)
             self._recent = [self._start]
-
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
-    ) -> None:
-        """Know the step's learning rate: when the step ends, it may be the next one's already."""
-        if optimizer is trainer.optimizers[0]:
-            self._learning_rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
         self,
@@ -234,54 +223,3 @@ class Diffusion(Callback):
 
         self._start, self._last = placed("start"), placed("last")
         self._recent = [placed(name) for name in ("recent0", "recent1") if name in state]
-
-
-def global_batch_size(trainer: Trainer, module: LightningModule, batch: Any) -> int:
-    """Return the examples per optimizer step over all devices.
-
-    Args:
-        trainer: of the run.
-        module: ours, whose plan says it, or another.
-        batch: of one forward on this process; counted where the module does not say.
-
-    Returns:
-        Examples; of a batch that grows, the first step's.
-
-    Raises:
-        InputError: where a batch does not say how many examples it has.
-    """
-    plan = getattr(getattr(module, "data", None), "plan", None)
-    if plan is not None:
-        return int(plan.layout.global_batch_size)
-    try:
-        examples = extract_batch_size(batch)
-    except MisconfigurationException as error:
-        raise InputError(
-            "the batch size can't be seen from a batch: give the callback batch_size, examples per "
-            "optimizer step over all devices"
-        ) from error
-    return examples * trainer.world_size * trainer.accumulate_grad_batches
-
-
-def examples_after(module: LightningModule, steps: int, *, batch_size: int) -> int:
-    """Return the examples processed, also where our own plan lets the batch grow.
-
-    Args:
-        module: ours or another.
-        steps: done.
-        batch_size: of the first step.
-    """
-    plan = getattr(getattr(module, "data", None), "plan", None)
-    return steps * batch_size if plan is None else int(plan.examples(steps))
-
-
-def optimizer_name(trainer: Trainer, module: LightningModule) -> str:
-    """Return the optimizer's name as our tables have it, or its class's in small letters.
-
-    Args:
-        trainer: of the run.
-        module: ours or another.
-    """
-    rule = getattr(module, "rule", None)
-    name = getattr(rule, "name", None) or type(trainer.optimizers[0]).__name__.lower()
-    return str(name)

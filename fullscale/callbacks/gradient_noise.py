@@ -12,28 +12,29 @@ one pass over each gradient. With a single one (one device, no accumulation) eve
 random numbers are put back. docs/noise_scale.md: formulas, validity, what is not supported.
 """
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from torch.optim import LBFGS, Optimizer
 
 from fullscale.batch_norm import batch_norm_layers
+from fullscale.gradient_noise.batch_reading import (
+    BatchReading,
+    OfBatch,
+    copies_of_a_batch,
+    knows_its_microbatches,
+)
 from fullscale.gradient_noise.meter import NoiseMeter
 from fullscale.gradient_noise.preconditioners import PRECONDITIONERS
-from fullscale.gradient_noise.probe import count_examples, probe_gradient, some_examples
+from fullscale.gradient_noise.probe import probe_gradient, some_examples
 from fullscale.gradient_noise.step_norms import Microbatch
 from models_of_scaling.errors import InputError
 from models_of_scaling.noise_scale import NoiseScale, Problem
 from models_of_scaling.noise_stream import Average, NoiseStream, Window
 
-OfBatch = Callable[[Any], float]
 _PROBE_SHARE = 8  # of the batch's examples one, and at least two where there is batch norm
-# A module that knows its microbatches better than the callback can guess has this method: batch ->
-# (examples, loss as a multiple of their mean loss).
-_OWN = "examples_and_loss_factor"
 
 
 class GradientNoiseScale(Callback):
@@ -92,7 +93,7 @@ class GradientNoiseScale(Callback):
         self.level, self.average, self.preconditioner = level, average, preconditioner
         self._every, self._reduce_every = every_n_steps, reduce_every_n_steps
         self._probe_every = probe_every_n_steps
-        self._examples_of, self._loss_factor_of = examples_of, loss_factor_of
+        self._reading = BatchReading(examples_of=examples_of, loss_factor_of=loss_factor_of)
         self._loaded: dict[str, Any] = {}
         self._meter: NoiseMeter | None = None
         self._microbatch: Microbatch | None = None
@@ -167,14 +168,11 @@ class GradientNoiseScale(Callback):
             )
         if not pl_module.automatic_optimization:
             raise InputError("GradientNoiseScale needs automatic optimization")
-        if _is_alone(trainer) and hasattr(pl_module, _OWN):
+        if _is_alone(trainer) and knows_its_microbatches(pl_module):
             raise InputError(
                 "GradientNoiseScale: each step has a single forward; give "
                 "--data.max_per_device_batch_size half the batch or less: the update stays the same"
             )
-        sharded = isinstance(strategy, ModelParallelStrategy)
-        if sharded and self.preconditioner == "adam":
-            raise InputError("preconditioner 'adam' needs whole second moments; FSDP2 cuts them")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hook the parameters."""
@@ -187,13 +185,13 @@ class GradientNoiseScale(Callback):
             window=self.window,
             preconditioner=self.preconditioner,
             world_size=trainer.world_size,
-            copies=_copies(pl_module),
+            copies=copies_of_a_batch(pl_module),
         )
         self._microbatch, self._probes, self._problems = None, 0, {}
         self._batch_norms = batch_norm_layers(pl_module)
         if getattr(trainer.strategy.model, "_comm_hooks", None):
             words = "a communication hook changes the sum over processes: |g|^2 is not exact"
-            self._note("communication_hook", words)
+            self._problems["communication_hook"] = Problem(code="communication_hook", words=words)
         if self._loaded:
             self._meter.load_state_dict(self._loaded)
 
@@ -208,38 +206,23 @@ class GradientNoiseScale(Callback):
             return
         if alone:
             self._probe(trainer, pl_module, batch, batch_idx)
-        self._microbatch = self._describe(trainer, pl_module, batch)
+        self._microbatch = self._reading.microbatch(trainer, pl_module, batch)
         if not alone:
             self._meter.begin()
-
-    def _describe(self, trainer: Trainer, module: LightningModule, batch: Any) -> Microbatch:
-        own = getattr(module, _OWN, None)
-        if own is not None and self._examples_of is None and self._loss_factor_of is None:
-            examples, factor = own(batch)
-        else:
-            examples = (self._examples_of or count_examples)(batch)
-            factor = 1.0 if self._loss_factor_of is None else self._loss_factor_of(batch)
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        scale = 1.0 if scaler is None else scaler.scale(torch.ones((), device=module.device))
-        return Microbatch(
-            examples=float(examples),
-            factor=float(factor),
-            accumulation=trainer.accumulate_grad_batches,
-            scale=scale,
-        )
 
     def _probe(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Draw a gradient of fewer examples beside the step's only microbatch."""
         assert self._meter is not None
-        whole = int((self._examples_of or count_examples)(batch))
+        whole = int(self._reading.examples(batch))
         count = max(whole // _PROBE_SHARE, 2 if self._batch_norms else 1)
         if count >= whole:
             return
         part = some_examples(batch, whole, first=(self._probes * count) % whole, count=count)
         self._probes += 1
         self._meter.begin()
-        probe_gradient(trainer, module, part, batch_idx)
-        self._meter.sample(self._describe(trainer, module, part))
+        probe_gradient(trainer, module, part, batch_idx, weight=count / whole)
+        sample = self._reading.microbatch(trainer, module, part)
+        self._meter.sample(replace(sample, factor=sample.factor * count / whole))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the microbatch's norms to the step's sums."""
@@ -265,24 +248,8 @@ class GradientNoiseScale(Callback):
         if meter is None:
             return
         meter.reduce()
-        if meter.not_finite:
-            words = f"{meter.not_finite} steps had a gradient that was not finite; left out"
-            self._note("skipped_steps", words)
-        if meter.lone:
-            self._note("one_microbatch", f"{meter.lone} steps had one microbatch; left out")
-        if meter.norms.in_parts:
-            words = "a tensor's gradient came in parts within one backward pass: its norm is wrong"
-            self._note("gradient_in_parts", words)
-        if any(layer.training for layer in self._batch_norms):
-            words = (
-                "batch norm in training mode couples the examples of a forward: this is the noise "
-                f"of gradients of {meter.microbatch_size:.0f} examples with statistics of their "
-                "own, and may differ at another microbatch size"
-            )
-            self._note("batch_norm", words)
-
-    def _note(self, code: str, words: str) -> None:
-        self._problems[code] = Problem(code=code, words=words)
+        coupled = any(layer.training for layer in self._batch_norms)
+        self._problems |= {each.code: each for each in meter.problems(batch_norm=coupled)}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring in what is pending, before others report."""
@@ -331,10 +298,3 @@ def _as_numbers(name: str, found: NoiseScale) -> dict[str, float]:
 def _is_alone(trainer: Trainer) -> bool:
     """Return whether a step has a single microbatch."""
     return trainer.world_size * trainer.accumulate_grad_batches == 1
-
-
-def _copies(module: LightningModule) -> int:
-    """Return how many processes see the same examples."""
-    mesh = module.device_mesh
-    names = () if mesh is None else mesh.mesh_dim_names or ()
-    return int(mesh["tensor_parallel"].size()) if mesh and "tensor_parallel" in names else 1

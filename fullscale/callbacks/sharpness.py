@@ -4,8 +4,7 @@
     trainer = Trainer(callbacks=[Sharpness(path="sharpness.csv")])
 
 Two files: PATH with a row per point and mode, and beside it PATH's name with `.spectrum.csv`, the
-Lanczos quadratures; docs/sharpness.md has the columns and the cost. It needs
-curvlinops: pip install "batch-size-limit[diagnostics]".
+Lanczos quadratures (docs/sharpness.md). It needs pip install "batch-size-limit[diagnostics]".
 
 Sources: edge of stability, Cohen et al. 2021, arXiv:2103.00065; density, Ghorbani et al. 2019,
 arXiv:1901.10159; index against loss, Bray & Dean 2007 and Dauphin et al. 2014, arXiv:1406.2572;
@@ -19,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch.optim import Optimizer
 
-from fullscale.callbacks.diffusion import global_batch_size, optimizer_name
+from fullscale.callbacks.point_callback import PointCallback, global_batch_size, optimizer_name
 from fullscale.callbacks.point_file import PointFile
 from fullscale.diagnostic_loss import fixed_batches, has_two_modes, held_still, loss_parts
 from fullscale.log_spaced import LogSpacedSteps
@@ -80,7 +79,7 @@ class SharpnessCost:
             raise InputError(f"trace_products {self.trace_products} must be a multiple of 3")
 
 
-class Sharpness(Callback):
+class Sharpness(PointCallback):
     """Measures between steps and writes by rank zero; the run goes on as if it had not.
 
     All processes multiply together, each its share of the examples. A network cut by FSDP2 is
@@ -122,16 +121,10 @@ class Sharpness(Callback):
         self.cost = cost or SharpnessCost()
         self._batches = batches
         path = Path(path)
-        self._file = PointFile(path)
+        super().__init__(path)
         self._spectrum_file = PointFile(path.with_name(f"{path.stem}.spectrum.csv"))
         self._steps_seen = -1
-        self._learning_rate = math.nan
         self._latest = dict.fromkeys(("sharpness", "sharpness_over_limit"), math.nan)
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Make the folder."""
-        if trainer.is_global_zero:
-            self._file.check()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last step that was looked at."""
@@ -160,13 +153,6 @@ class Sharpness(Callback):
             self._steps_seen = trainer.global_step
             self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
             self._measure(trainer, pl_module, None)
-
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
-    ) -> None:
-        """Know the step's learning rate: when the step ends, it may be the next one's already."""
-        if optimizer is trainer.optimizers[0]:
-            self._learning_rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
         self,

@@ -4,20 +4,14 @@ Whoever trains says when a microbatch's backward pass begins and ends and when t
 is whole; nothing here knows Lightning. docs/noise_scale.md has the formulas.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fullscale.gradient_noise.norms import GradientNorms, Precondition
-from fullscale.gradient_noise.preconditioners import (
-    adam_direction,
-    group_of,
-    lars_numbers,
-    trust_ratios,
-)
+from fullscale.gradient_noise.norms import GradientNorms
+from fullscale.gradient_noise.preconditioners import AdamDirections, lars_numbers, trust_ratios
 from fullscale.gradient_noise.step_norms import (
     Microbatch,
     StepNorms,
@@ -25,6 +19,7 @@ from fullscale.gradient_noise.step_norms import (
     reduce_records,
     squared_norms,
 )
+from models_of_scaling.noise_scale import Problem
 from models_of_scaling.noise_stream import NoiseStream, Window
 
 
@@ -72,8 +67,10 @@ class NoiseMeter:
         self._pending: list[Tensor] = []
         self._ratios: Tensor | None = None
         self._lars: tuple[Tensor, Tensor] | None = None
+        self._adam: AdamDirections | None = None
         if preconditioner == "adam":
-            self.norms.precondition = _by_adam(optimizer, self.norms.parameters)
+            self._adam = AdamDirections(optimizer, self.norms.parameters)
+            self.norms.precondition = self._adam.of_microbatch
         if preconditioner == "lars":
             self._lars = lars_numbers(optimizer, self.norms.parameters)
 
@@ -83,7 +80,9 @@ class NoiseMeter:
         return len(self._pending)
 
     def begin(self) -> None:
-        """A microbatch's backward pass is about to come."""
+        """A microbatch's backward pass is about to come, on all processes."""
+        if self._adam is not None:
+            self._adam.gather()
         self.norms.begin()
 
     def add(self, microbatch: Microbatch) -> None:
@@ -129,9 +128,11 @@ class NoiseMeter:
         if scaled:
             plain = plain / torch.as_tensor(microbatch.scale) ** 2
         changed = torch.zeros_like(plain)
-        change = self.norms.precondition
-        if change is not None:
-            found = [None if g is None else change(i, g) for i, g in enumerate(gradients)]
+        if self._adam is not None:
+            self._adam.forget()
+            found = [
+                None if g is None else self._adam.of_step(i, g) for i, g in enumerate(gradients)
+            ]
             changed = squared_norms(found, self.norms.norms)
             if scaled:
                 changed = changed / torch.as_tensor(microbatch.scale) ** 2
@@ -171,6 +172,31 @@ class NoiseMeter:
         if done.kept:
             self.microbatch_size = float(done.plain.microbatch_size.mean())
 
+    def problems(self, *, batch_norm: bool) -> list[Problem]:
+        """Return what speaks against the estimates so far.
+
+        Args:
+            batch_norm: whether some layer of it trains.
+        """
+        found = []
+        if self.not_finite:
+            words = f"{self.not_finite} steps had a gradient that was not finite; left out"
+            found.append(Problem(code="skipped_steps", words=words))
+        if self.lone:
+            words = f"{self.lone} steps had one microbatch; left out"
+            found.append(Problem(code="one_microbatch", words=words))
+        if self.norms.in_parts:
+            words = "a tensor's gradient came in parts within one backward pass: its norm is wrong"
+            found.append(Problem(code="gradient_in_parts", words=words))
+        if batch_norm:
+            words = (
+                "batch norm in training mode couples the examples of a forward: this is the noise "
+                f"of gradients of {self.microbatch_size:.0f} examples with statistics of their "
+                "own, and may differ at another microbatch size"
+            )
+            found.append(Problem(code="batch_norm", words=words))
+        return found
+
     def close(self) -> None:
         """Take the hooks away; the streams stay."""
         self.norms.detach()
@@ -193,14 +219,3 @@ class NoiseMeter:
         self.stream.load_state_dict(state["stream"])
         self.preconditioned.load_state_dict(state["preconditioned"])
         self.not_finite, self.lone = int(state["not_finite"]), int(state["lone"])
-
-
-def _by_adam(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Precondition:
-    groups = group_of(optimizer)
-
-    def precondition(i: int, gradient: Tensor) -> Tensor | None:
-        parameter = parameters[i]
-        state = optimizer.state.get(parameter, {})
-        return adam_direction(gradient, state=state, group=groups[parameter])
-
-    return precondition

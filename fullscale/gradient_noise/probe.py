@@ -58,7 +58,7 @@ def some_examples(batch: Any, whole: int, *, first: int, count: int) -> Any:
     return _pytree.tree_map(choose, batch)
 
 
-def probe_gradient(trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+def probe_gradient(trainer: Any, module: Any, batch: Any, batch_idx: int, *, weight: float) -> None:
     """Run a training step and its backward pass; hooks on the parameters see the gradient.
 
     It must come before the step's own forward, when no gradient is kept.
@@ -68,6 +68,8 @@ def probe_gradient(trainer: Any, module: Any, batch: Any, batch_idx: int) -> Non
         module: a Lightning module with automatic optimization.
         batch: on the device.
         batch_idx: Lightning's.
+        weight: of the loss: the batch's share of the step's examples, by which each counts as it
+            does in the step. A scaler's factor is then as far from overflow here as there.
     """
     with _left_as_it_was(module), torch.enable_grad():
         with trainer.precision_plugin.train_step_context():
@@ -75,7 +77,8 @@ def probe_gradient(trainer: Any, module: Any, batch: Any, batch_idx: int) -> Non
         loss = output["loss"] if isinstance(output, dict) else output
         if loss is not None:
             scaler = getattr(trainer.precision_plugin, "scaler", None)
-            (loss if scaler is None else scaler.scale(loss)).backward()
+            weighted = weight * loss
+            (weighted if scaler is None else scaler.scale(weighted)).backward()
     for parameter in module.parameters():
         parameter.grad = None
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from fullscale.gradient_noise.norms import local_part, num_shards
-from models_of_scaling.noise_scale import Floats, unbiased_moments
+from models_of_scaling.noise_scale import unbiased_moments
+from models_of_scaling.quotient_of_means import Floats
 
 _SUMS = 5  # share, inverse_small, inverse_big, microbatches, examples
 

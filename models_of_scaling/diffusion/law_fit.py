@@ -157,26 +157,6 @@ def _spread(gap: Floats, kappa: float | Floats) -> Floats:
     return np.asarray(np.sqrt(-np.expm1(-2 * gap / kappa)))
 
 
-def colour(independent: Floats, gap: Floats, kappa: float) -> Floats:
-    """Undo `whiten`.
-
-    Args:
-        independent: shape (R, N).
-        gap: shape (N,).
-        kappa: correlation length.
-
-    Returns:
-        Shape (R, N).
-    """
-    correlation, spread = np.exp(-gap / kappa), _spread(gap, kappa)
-    out = np.empty_like(independent)
-    last = np.zeros(len(independent))
-    for place in range(independent.shape[1]):
-        last = correlation[place] * last + spread[place] * independent[:, place]
-        out[:, place] = last
-    return out
-
-
 def _profile(
     law: Law, points: Points, shapes: Floats, kappas: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:

@@ -53,6 +53,21 @@ class Walk:
             drops=tuple(step for step in self.drops if first < step < last),
         )
 
+    def thinned(self, most: int) -> "Walk":
+        """Return the walk at no more than so many points, evenly spread over log steps.
+
+        Args:
+            most: at least 2.
+
+        Returns:
+            The walk itself where it has no more.
+        """
+        if len(self.steps) <= most:
+            return self
+        x = np.log(self.steps)
+        places = np.unique(np.searchsorted(x, np.linspace(x[0], x[-1], most)))
+        return Walk(steps=self.steps[places], distance=self.distance[places], drops=self.drops)
+
 
 def learning_rate_drops(steps: Floats, learning_rate: Floats) -> tuple[float, ...]:
     """Return the recorded steps after which the learning rate was much lower.

@@ -20,12 +20,14 @@ from models_of_scaling.intervals import Interval
 from models_of_scaling.plots.steps_to_target import (
     BATCH_SIZE_LABEL,
     BLUE,
+    GREEN,
     GREY,
     ORANGE,
     legend_above,
 )
 from models_of_scaling.wording import number_in_words
 
+_LONG = 100_000
 _FARTHEST = 8.0  # an end farther from everything known is an arrow
 
 
@@ -40,13 +42,16 @@ def draw_critical_batch_sizes(
         steps_to_target: the critical batch size of the law over steps to target, a band.
         largest_branch: batch size that branches went to, a line.
     """
-    series = (
-        ([row.critical for row in rows], "o", BLUE, "by branching"),
-        ([row.noise_scale for row in rows], "s", ORANGE, "gradient noise scale"),
-    )
+    series = [
+        (0.97, [row.critical for row in rows], ("o", BLUE, "by branching")),
+        (1.03, [row.noise_scale for row in rows], ("s", ORANGE, "gradient noise scale")),
+    ]
+    curved = [each for row in rows if (each := row.curvature_noise_scale) is not None]
+    if curved:
+        series.append((1.0, curved, ("D", GREEN, "noise scale with curvature")))
     known = [
         value
-        for answers, *_ in series
+        for _, answers, _ in series
         for each in answers
         for value in (each.estimate, each.low)
         if 0 < value < math.inf
@@ -60,19 +65,21 @@ def draw_critical_batch_sizes(
         )  # fmt: skip
         ax.axhline(steps_to_target.estimate, color=GREY, label="by steps to target")
     ax.axhline(largest_branch, color=GREY, linestyle=":", label="largest branch")
-    for shift, (answers, marker, color, name) in zip((0.97, 1.03), series, strict=True):
+    for shift, answers, style in series:
         places = np.array([row.examples * shift for row in rows])
-        _draw_answers(ax, places, answers, (bottom, top), (marker, color, name))
+        _draw_answers(ax, places, answers, (bottom, top), style)
     ax.set_xscale("log")
     ax.set_yscale("log", base=2)
     ax.set_ylim(bottom, top)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_in_words(value)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number_in_words(value)))
+    # Long numbers would run into each other.
+    unit, words = (1e3, " (thousands)") if rows[-1].examples >= _LONG else (1.0, "")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number_in_words(value / unit)))
     ax.set_xticks([row.examples for row in rows])
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("examples processed at the checkpoint")
+    ax.set_xlabel(f"examples processed at the checkpoint{words}")
     ax.set_ylabel(BATCH_SIZE_LABEL)
-    legend_above(ax)
+    legend_above(ax, columns=3 if curved else 5)
 
 
 def _draw_answers(

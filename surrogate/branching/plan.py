@@ -1,17 +1,64 @@
 """Which base run, checkpoints and branches a workload gets, from what its trials were tuned to."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from models_of_scaling.branching import AHEAD, Branches
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
+from models_of_scaling.noise_scale import NoiseScale
 from models_of_scaling.planning.tuned_values import Tuned
-from surrogate.branching.runs import MIN_BRANCH_STEPS, RULES, BranchPlan
 
+# How a learning rate follows a batch size that is k times larger.
+RULES = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
+# What the base run's own rate may be multiplied by since the checkpoint.
+BASE_FACTORS = (1.0, 0.5, 0.25, 0.125)
+# A branch of fewer steps says more about the steps' number than about their batch.
+MIN_BRANCH_STEPS = 4
 # The base run's batch size is at most this share of the critical one: there larger is still free.
 _BASE_SHARE = 1 / 8
 # The first checkpoint lies at this share of the run to target, the last at its end.
 _FIRST_CHECKPOINT = 1 / 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchPlan:
+    """What is trained.
+
+    Attributes:
+        checkpoints: examples processed by the base run, increasing, multiples of every branch's
+            batch size.
+        branch_examples: of each branch, a multiple likewise.
+        batch_sizes: of the branches, multiples of the base's.
+        rules: of the learning rate, keys of `RULES`.
+        seeds: at least 3; none where the loss is expected, not drawn.
+        numbers: of the base run's update rule, `learning_rate` among them.
+    """
+
+    checkpoints: tuple[int, ...]
+    branch_examples: int
+    batch_sizes: tuple[int, ...]
+    rules: tuple[str, ...]
+    seeds: tuple[int, ...]
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What was found at a checkpoint.
+
+    Attributes:
+        branches: from there.
+        noise: scale of each seed; a single one that is exact where the branches are.
+        curvature_noise: likewise with curvature, tr(H Sigma) / (G' H G); none where not measured.
+    """
+
+    branches: Branches
+    noise: tuple[NoiseScale, ...]
+    curvature_noise: NoiseScale | None = None
 
 
 def choose_base(tuned: Sequence[Tuned], fit: FitRecord, asked: int | None) -> Tuned:
@@ -53,7 +100,7 @@ def plan_branches(
     base: Tuned,
     fit: FitRecord,
     *,
-    max_batch_size: int,
+    max_batch_size: float,
     checkpoints: int,
     rules: tuple[str, ...],
     seeds: int,
@@ -63,10 +110,10 @@ def plan_branches(
     Args:
         base: the base run's batch size and numbers.
         fit: whose rows say how long a run to target is.
-        max_batch_size: of the workload.
+        max_batch_size: of the branches.
         checkpoints: how many, at least 1.
         rules: of the learning rate.
-        seeds: at least 3.
+        seeds: at least 3; 0 where the loss is expected, not drawn.
 
     Returns:
         Branches as long as the base run to target; batch sizes 2 B, 4 B, ... while a branch has
@@ -77,7 +124,7 @@ def plan_branches(
     """
     if checkpoints < 1:
         raise InputError(f"--checkpoints {checkpoints} must be at least 1")
-    if seeds < 3:
+    if 0 < seeds < 3:
         raise InputError(f"--seeds {seeds} must be at least 3: the interval is from seeds")
     for rule in rules:
         if rule not in RULES:
@@ -113,3 +160,16 @@ def plan_branches(
         seeds=tuple(range(seeds)),
         numbers=base.numbers,
     )
+
+
+def evaluated_at(batch_size: int, branch_examples: int, *, evaluations: int) -> list[int]:
+    """Return at how many examples the base run is evaluated: whole steps, its end among them.
+
+    Args:
+        batch_size: of the base run.
+        branch_examples: of a branch; the base run goes on for `AHEAD` times as many.
+        evaluations: over a branch's length.
+    """
+    last = int(AHEAD * branch_examples) // batch_size
+    steps = np.unique(np.linspace(0, last, int(AHEAD * evaluations) + 1).astype(int))
+    return [int(step) * batch_size for step in steps]

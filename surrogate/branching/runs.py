@@ -8,7 +8,7 @@ Shapes: K members, R seeds, N evaluations, M batch sizes.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,54 +18,19 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from fullscale.data.order import stream_indices
-from models_of_scaling.branching import AHEAD, Branches
+from models_of_scaling.branching import Branches
 from models_of_scaling.noise_scale import NoiseScale, noise_scale_of_blocks, unbiased_moments
+from surrogate.branching.plan import BASE_FACTORS, RULES, BranchPlan, Checkpoint, evaluated_at
 from surrogate.training.evaluation import mean_loss_and_accuracy
 from surrogate.training.mapped_step import take_step
 from surrogate.training.stacked_network import Stacked
 from surrogate.training.task import Changing, Task
 from surrogate.training.tensor_trees import tree_map
 
-# How a learning rate follows a batch size that is k times larger.
-RULES = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
-# What the base run's own rate may be multiplied by since the checkpoint.
-BASE_FACTORS = (1.0, 0.5, 0.25, 0.125)
 # Evaluations of the base run over a branch's length; its loss is interpolated between them.
 _EVALUATIONS = 24
-# A branch of fewer steps says more about the steps' number than about their batch.
-MIN_BRANCH_STEPS = 4
 # Of the noise scale: groups of the jackknife, and microbatches in each.
 _GROUPS, _MICROBATCHES, _MICROBATCH = 16, 16, 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class BranchPlan:
-    """What is trained.
-
-    Attributes:
-        checkpoints: examples processed by the base run, increasing, multiples of every branch's
-            batch size.
-        branch_examples: of each branch, a multiple likewise.
-        batch_sizes: of the branches, multiples of the base's.
-        rules: of the learning rate, keys of `RULES`.
-        seeds: at least 3.
-        numbers: of the base run's update rule, `learning_rate` among them.
-    """
-
-    checkpoints: tuple[int, ...]
-    branch_examples: int
-    batch_sizes: tuple[int, ...]
-    rules: tuple[str, ...]
-    seeds: tuple[int, ...]
-    numbers: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint's branches, and the noise scale of each seed there."""
-
-    branches: Branches
-    noise: tuple[NoiseScale, ...]
 
 
 def run_branches(task: Task, plan: BranchPlan, *, say: Any = None) -> list[Checkpoint]:
@@ -105,7 +70,7 @@ def _branches(
     seeds, count = plan.seeds, len(plan.seeds)
     everyone = seeds * len(BASE_FACTORS)
     numbers = _numbers(task, plan, [factor for factor in BASE_FACTORS for _ in seeds])
-    examples_N = _evaluated(task.batch_size, plan.branch_examples)
+    examples_N = evaluated_at(task.batch_size, plan.branch_examples, evaluations=_EVALUATIONS)
     base = tree_map(lambda t: torch.cat([t] * len(BASE_FACTORS)), start)
     losses = [_losses(task, base, len(everyone))]
     for before, after in itertools.pairwise(examples_N):
@@ -132,13 +97,6 @@ def _branches(
         batch_sizes=tuple(tasks),
         loss_RM={rule: np.stack(rows, axis=1) for rule, rows in by_rule.items()},
     )
-
-
-def _evaluated(batch_size: int, branch_examples: int) -> list[int]:
-    """Return at how many examples the base run is evaluated: whole steps, its end among them."""
-    last = int(AHEAD * branch_examples) // batch_size
-    steps = np.unique(np.linspace(0, last, int(AHEAD * _EVALUATIONS) + 1).astype(int))
-    return [int(step) * batch_size for step in steps]
 
 
 def _numbers(task: Task, plan: BranchPlan, factors: Sequence[float]) -> Stacked:

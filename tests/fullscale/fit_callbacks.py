@@ -107,6 +107,9 @@ class StopInStep(Callback):
 class ScaleLosses(Callback):
     """Give the run the scaled fp16 that Lightning refuses on a CPU; the scale grows soon."""
 
+    def __init__(self, init_scale: float = 1024.0, growth_interval: int = 7) -> None:
+        self._numbers = {"init_scale": init_scale, "growth_interval": growth_interval}
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=7)
+        scaler = torch.amp.GradScaler("cpu", **self._numbers)
         trainer.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu", scaler)

@@ -16,6 +16,7 @@ from torch import nn
 
 from fullscale.callbacks.diffusion import Diffusion
 from fullscale.log_spaced import LogSpacedSteps
+from fullscale.weight_moves import Stretches
 from models_of_scaling.__main__ import main as models_of_scaling
 from models_of_scaling.errors import InputError
 
@@ -158,6 +159,20 @@ def test_points_are_whole_steps_each_once_and_eight_to_an_octave():
     assert found[:9] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert sum(1024 <= each < 2048 for each in found) == 8
     assert sorted(set(found)) == found
+
+
+def test_millions_of_single_precision_weights_lose_no_digits_in_their_sum():
+    """torch's norm on a CPU adds one by one: of five million squares it loses the fourth digit."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (1e-3 * torch.randn(5_000_000, generator=generator) for _ in range(2))
+    stretches = Stretches.of([2_000_000, 3_000_000], ["one", "two"], [1, 2])
+    for got, (x, y) in ((stretches.squares(a), (a, a)), (stretches.products(a, b), (a, b))):
+        cuts = (slice(2_000_000), slice(2_000_000, None))
+        parts = [x.double()[cut] @ y.double()[cut] for cut in cuts]
+        size = float(x.double().norm() * y.double().norm())
+        want = [float(parts[0]), float(parts[1]) / 2]
+        # Blocked sums of single precision: 2^-24 times a few.
+        np.testing.assert_allclose(got.numpy(), want, rtol=0, atol=2e-6 * size)
 
 
 def test_a_run_of_digits_has_its_walk_judged_by_one_command(fit, tmp_path, capsys):

@@ -51,24 +51,29 @@ def test_a_step_of_one_forward_is_refused_with_the_flag_that_mends_it(fit):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_say_of_each_tensor_what_one_says(tmp_path, fit, finish, command, strategy):
+@pytest.mark.parametrize(
+    ("strategy", "method"),
+    [("ddp", "lars"), ("fsdp2", "lars"), ("fsdp2", "adam"), ("fsdp2_head2", "adam")],
+)
+def test_two_processes_say_of_each_tensor_what_one_says(
+    tmp_path, fit, finish, command, strategy, method
+):
     """97 examples as 49 + 48 in 3 forwards each, against 6 forwards of one process."""
 
     def flags(name):
         return [
             *FLAGS,
-            "--trainer.callbacks.preconditioner=lars",
+            f"--trainer.callbacks.preconditioner={method}",
             "--trainer.callbacks+=noise_callbacks.DumpNoise",
             f"--trainer.callbacks.path={tmp_path / name}.json",
-            "--model.optimizer=lars",
+            f"--model.optimizer={method}",
         ]
 
     code, _, err = fit(*flags("one"))
     assert (code, err) == (0, "")
     two = ["--trainer.devices=2", f"--trainer.strategy={strategy}", "--trainer.accelerator=cpu"]
     done = finish([*command, *flags("two"), *two, f"--record.folder={tmp_path / 'records'}"])
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     one, both = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert list(one) == list(both)
     assert len(one) == 6

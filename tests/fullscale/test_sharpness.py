@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -226,6 +227,16 @@ class TestAUsersOwnModule:
             np.testing.assert_allclose(float(row["eigenvalue_2"]), exact[-2], rtol=1e-4)
             loss = sum(share * part().item() for part, share in parts)
             np.testing.assert_allclose(float(row["loss"]), loss, rtol=1e-5)
+
+    def test_costs_the_products_that_its_settings_say(self, tmp_path):
+        spent = {}
+        for steps in (4, 8):
+            path = tmp_path / f"{steps}.csv"
+            cost = replace(CHEAP, num_eigenvalues=0, lanczos_steps=steps, num_probes=3)
+            train_users_module(Sharpness(path=path, every_steps=4, cost=cost))
+            spent[steps] = {int(row["num_products"]) for row in read(path)}
+        # Of each probe one product a Lanczos step, in either mode, and none besides.
+        assert spent == {4: {12}, 8: {24}}
 
     def test_without_a_data_set_of_indices_is_told_to_name_examples(self, tmp_path):
         class Stream(torch.utils.data.IterableDataset):

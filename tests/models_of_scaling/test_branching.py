@@ -2,6 +2,7 @@
 
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -200,6 +201,14 @@ def test_the_picture_names_its_axes_and_its_three_sources():
         "by steps to target",
         "largest branch",
     }
+    curved = [
+        replace(row, examples=row.examples * 1000, curvature_noise_scale=row.noise_scale)
+        for row in rows()
+    ]
+    ax = Figure().add_subplot()
+    draw_critical_batch_sizes(ax, curved, STEPS, largest_branch=512)
+    assert "noise scale with curvature" in {t.get_text() for t in ax.get_legend().get_texts()}
+    assert ax.get_xlabel() == "examples processed at the checkpoint (thousands)"
     picture = branching_picture(rows(), STEPS, largest_branch=512, title="a title")
     assert ET.fromstring(picture).tag.endswith("svg")
     assert picture == branching_picture(rows(), STEPS, largest_branch=512, title="a title")

@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 
 from models_of_scaling.errors import InputError
-from models_of_scaling.noise_scale import (
-    heavy_tails,
-    noise_scale_of_blocks,
-    quotient_of_means,
-    unbiased_moments,
-)
+from models_of_scaling.heavy_tails import heavy_tails
+from models_of_scaling.noise_scale import noise_scale_of_blocks, unbiased_moments
 from models_of_scaling.noise_stream import NoiseStream, Window
+from models_of_scaling.quotient_of_means import quotient_of_means
 
 STREAMS = 500
 

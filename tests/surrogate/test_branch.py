@@ -10,8 +10,8 @@ import torch
 
 from fullscale.optimizers.registry import get_update_rule
 from models_of_scaling.errors import InputError
-from surrogate.branching.plan import choose_base, plan_branches
-from surrogate.branching.runs import BASE_FACTORS, BranchPlan, run_branches
+from surrogate.branching.plan import BASE_FACTORS, BranchPlan, choose_base, plan_branches
+from surrogate.branching.runs import run_branches
 from surrogate.training.members import Member, StopRule
 from surrogate.training.task import Task
 from surrogate.training.train_population import train_population
@@ -163,7 +163,11 @@ def test_the_command_goes_from_trials_to_table_picture_and_record(tmp_path, caps
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--workload", "noisy_quadratic"], "a simulator has no runs to branch"),
+        (["--workload", "noisy_quadratic", "--seeds", "3"], "expected losses, which have no seeds"),
+        (
+            ["--workload", "digits", "--max-batch-size", "1"],
+            "--max-batch-size 1 must be at least 2",
+        ),
         (["--workload", "digits", "--tolerance", "0"], "--tolerance 0 must be positive"),
     ],
 )
