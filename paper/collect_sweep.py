@@ -119,11 +119,19 @@ def check_whole(table: pa.Table, *, where: Path) -> None:
         where: the folder, for messages.
 
     Raises:
-        InputError: naming the batch sizes that were searched and have no repeat.
+        InputError: naming the batch sizes at which a search found something to repeat and nobody
+            did. Where no trial reached the target there is nothing to repeat.
     """
-    searched = set(table["batch_size"].to_pylist())
-    repeated = set(table.filter(pc.equal(table["phase"], "repeat"))["batch_size"].to_pylist())
-    if missing := sorted(searched - repeated):
+    done = set(table.filter(pc.equal(table["phase"], "repeat"))["batch_size"].to_pylist())
+    lengths = [dict(words or ()).get("epochs", "") for words in table["settings"].to_pylist()]
+    found = {
+        size
+        for size, status, epochs in zip(
+            table["batch_size"].to_pylist(), table["status"].to_pylist(), lengths, strict=True
+        )
+        if status == "reached" or epochs
+    }
+    if missing := sorted(found - done):
         raise InputError(
             f"{where}: the sweep is not done: no repeats at batch size "
             f"{', '.join(f'{size:,}' for size in missing)}"

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -169,6 +170,14 @@ def test_a_sweep_that_is_not_done_is_refused(script, results, tmp_path, capsys):
     with pytest.raises(SystemExit):
         collected(script, results, tmp_path)
     assert "no repeats at batch size 256" in capsys.readouterr().err
+
+
+def test_a_batch_size_that_never_reached_has_nothing_to_repeat(script, results, tmp_path):
+    begun = [each for each in trials("digits-momentum-0", ("search",)) if each.batch_size == 256]
+    never = [replace(each, status="not_reached") for each in begun]
+    done = [each for each in trials("digits-momentum-0") if each.batch_size < 256]
+    write_trials(tmp_path, done + never)
+    assert len(read_trials(collected(script, results, tmp_path))) == len(done + never)
 
 
 def test_the_script_runs_from_the_command_line():
