@@ -240,7 +240,11 @@ def collect(folder: Path, out: Path, *, study: str | None, command: str, results
     name = out.resolve().relative_to(results.resolve()).as_posix()
     dictionary = results / "README.md"
     rows = dictionary_rows(table, out, name=name, command=command)
-    added = with_rows(dictionary.read_text(encoding="utf-8"), rows)
+    try:
+        added = with_rows(dictionary.read_text(encoding="utf-8"), rows)
+    except InputError:
+        out.unlink()
+        raise
     with whole_file(dictionary) as stream:
         stream.write(added.encode())
     return f"{out}: {len(table):,} trials, {out.stat().st_size:,} bytes\n" + "\n".join(

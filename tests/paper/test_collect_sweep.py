@@ -163,6 +163,13 @@ def test_one_study_of_several_is_chosen_by_name(script, results, tmp_path, capsy
     assert pc.unique(record["study"]).to_pylist() == ["digits-adam-0"]
 
 
+def test_without_its_table_in_the_dictionary_no_record_is_left(script, sweep, results):
+    (results / "README.md").write_text(script.FILE_TABLE)
+    with pytest.raises(SystemExit):
+        collected(script, results, sweep)
+    assert not list(results.rglob("*.parquet"))
+
+
 def test_a_sweep_that_is_not_done_is_refused(script, results, tmp_path, capsys):
     done = [each for each in trials("digits-momentum-0") if each.batch_size < 256]
     begun = [each for each in trials("digits-momentum-0", ("search",)) if each.batch_size == 256]
