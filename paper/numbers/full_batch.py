@@ -1,0 +1,207 @@
+"""Section "The full-batch limit": accuracy after a fixed small number of whole-set steps.
+
+Two sources: the seed study's first author's own MNIST logs (published; the best of grids of unequal
+size, chosen on test accuracy), and our sweeps and ablation in `results/full_batch`, where each rung
+is tuned by equal search and measured on fresh seeds.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from models_of_scaling.ablation import Effect
+from models_of_scaling.fixed_epochs.trial_accuracies import accuracies_from_trials
+from models_of_scaling.published.fixed_epochs import mnist_full_batch_runs
+from models_of_scaling.quantities import Floats
+from models_of_scaling.study_source import TableChoice
+from models_of_scaling.trials import read_trials
+from paper.numbers.quoted import LEVEL, Quoted, mean_of
+from paper.numbers.sweep_records import OPTIMIZERS, optimizer_title, place_of, workload_title
+
+FOLDER: Final = "full_batch"
+# Folder of the published logs to the optimizer's name, those of the whole set of 60,000.
+PUBLISHED: Final = {"momentum_poly": "momentum", "momentum_lars": "lars", "lamb": "lamb"}
+WHOLE: Final = 60_000
+EQUAL_TRIES: Final = 100
+
+
+def published_accuracies(folder: str) -> Floats:
+    """Return the final test accuracies of one optimizer's logs of the whole set in one batch.
+
+    Args:
+        folder: of the published repository.
+    """
+    runs = [each for each in mnist_full_batch_runs(folder) if each.batch_size == WHOLE]
+    return np.array([each.test_accuracy for each in runs if each.test_accuracy is not None])
+
+
+def published_steps() -> int:
+    """Return the number of steps that all those runs had."""
+    (steps,) = {
+        each.steps
+        for folder in PUBLISHED
+        for each in mnist_full_batch_runs(folder)
+        if each.batch_size == WHOLE and each.steps is not None
+    }
+    return steps
+
+
+def best_of(values: Floats, tries: int, *, draws: int = 4000) -> Quoted:
+    """Return the best of so many of the runs, drawn without replacement.
+
+    Args:
+        values: all runs.
+        tries: at most as many as there are.
+        draws: of the subsets.
+
+    Returns:
+        The median, with the middle 90 % of the draws.
+    """
+    rng = np.random.default_rng(0)
+    ranks = np.sort(values)
+    # The place of the best of k of n: from the largest of k places.
+    best = np.array([rng.choice(len(ranks), tries, replace=False).max() for _ in range(draws)])
+    tail = (1 - LEVEL) / 2
+    low, middle, high = np.quantile(ranks[best], [tail, 0.5, 1 - tail])
+    return Quoted(
+        estimate=float(middle), low=float(low), high=float(high), n=len(values), of="runs",
+        scale=100.0, unit="%",
+    )  # fmt: skip
+
+
+def expected_best(values: Floats, tries: npt.NDArray[np.int64]) -> Floats:
+    """Return the expected best of k of n runs, without replacement.
+
+    Args:
+        values: n runs.
+        tries: each k.
+
+    Returns:
+        E[max] = sum_i v_(i) C(i-1, k-1) / C(n, k), shape of `tries`.
+    """
+    from scipy.special import gammaln
+
+    ordered, n = np.sort(values), len(values)
+    i = np.arange(1, n + 1)
+
+    def log_choose(a: Floats, b: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            found = gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1)
+        return np.where(b > a, -np.inf, found)
+
+    answer = [
+        float((ordered * np.exp(log_choose(i - 1.0, np.float64(k - 1)) - log_choose(
+            np.float64(n), np.float64(k)))).sum())
+        for k in tries
+    ]  # fmt: skip
+    return np.array(answer)
+
+
+def published_numbers() -> dict[str, Any]:
+    """Return what the published logs say."""
+    rows = []
+    for folder, optimizer in PUBLISHED.items():
+        values = published_accuracies(folder)
+        rows.append({
+            "optimizer": optimizer_title(optimizer),
+            "runs": f"{len(values):,}",
+            "best": f"{100 * values.max():.2f} %",
+            "median": f"{100 * float(np.median(values)):.1f} %",
+            "equal": best_of(values, EQUAL_TRIES).as_json(),
+        })
+    return {
+        "rows": rows, "steps": published_steps(), "whole": f"{WHOLE:,}", "tries": EQUAL_TRIES,
+    }  # fmt: skip
+
+
+def own_files(results: Path) -> list[Path]:
+    """Return the records of our full-batch sweeps."""
+    return sorted((results / FOLDER).glob("*.parquet"))
+
+
+def own_rows(results: Path) -> list[dict[str, Any]]:
+    """Return each optimizer's accuracy on fresh seeds, in the order of the pages.
+
+    Args:
+        results: the folder of records.
+    """
+    rows = []
+    for path in own_files(results):
+        found = accuracies_from_trials(path, TableChoice())
+        words = pq.read_table(path, columns=["workload", "optimizer"]).slice(0, 1).to_pylist()[0]
+        rows.append({
+            "workload": workload_title(words["workload"]),
+            "optimizer": optimizer_title(words["optimizer"]),
+            "name": words["optimizer"],
+            "batch_size": f"{int(found.batch_size[0]):,}",
+            "epochs": f"{found.epochs:g}",
+            "trials": f"{len(read_trials(path, columns=['workload'])):,}",
+            "accuracy": mean_of(
+                found.accuracy.tolist(), of="seeds", scale=100.0, unit="%"
+            ).as_json(),
+            "values": found.accuracy.tolist(),
+        })
+    return sorted(rows, key=lambda row: (row["workload"], place_of(row["name"], OPTIMIZERS)))
+
+
+def ablations(results: Path) -> list[dict[str, Any]]:
+    """Return the tables of `surrogate.ablate` that are kept, as it wrote them.
+
+    Args:
+        results: the folder of records.
+    """
+    return [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((results / FOLDER).glob("*.json"))
+    ]
+
+
+def effect_of(found: dict[str, Any] | None) -> Effect | None:
+    """Return a gain of a kept table, or None where there is none to tell."""
+    if found is None or found["gain"] is None:
+        return None
+    low = -np.inf if found["low"] is None else found["low"]
+    high = np.inf if found["high"] is None else found["high"]
+    return Effect(**{**found, "low": low, "high": high})
+
+
+def _step(row: dict[str, Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {"label": row["label"], "runs": row["num_runs"]}
+    said["mean"] = "" if row["mean"] is None else f"{row['mean']:.2f} %"
+    for name in ("gain", "gain_in_whole"):
+        gain = effect_of(row[name])
+        said[name] = None
+        if gain is not None and np.isfinite(gain.low):
+            number = Quoted(estimate=gain.gain, low=gain.low, high=gain.high, n=row["num_runs"])
+            said[name] = number.as_json()
+            said[f"{name}_told"] = number.excludes(0.0)
+    return said
+
+
+def full_batch_numbers(results: Path) -> dict[str, Any]:
+    """Return the section's numbers; `own` and `recipes` are empty without records.
+
+    Args:
+        results: the folder of records.
+    """
+    recipes = []
+    for table in ablations(results):
+        steps = [_step(row) for row in table["rows"]]
+        total = effect_of(table["total"])
+        recipes.append({
+            "question": table["question"],
+            "rows": steps,
+            "told": sum(bool(step.get("gain_told")) for step in steps),
+            "steps": len(steps) - 1,
+            "total": None
+            if total is None
+            else Quoted(
+                estimate=total.gain, low=total.low, high=total.high, n=steps[-1]["runs"]
+            ).as_json(),
+        })
+    own = [{k: v for k, v in row.items() if k != "values"} for row in own_rows(results)]
+    return {"published": published_numbers(), "own": own, "recipes": recipes}

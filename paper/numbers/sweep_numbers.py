@@ -1,0 +1,305 @@
+"""Section "Steps to target": each optimizer's law, its knee and floor beside momentum's, the batch
+sizes held out, and what the tuning cost.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from models_of_scaling.intervals import weighted_quantile
+from models_of_scaling.limit import judge
+from models_of_scaling.limit_claims import LimitClaim
+from models_of_scaling.mixture import critical_batch_sizes, mixed, not_told_apart
+from models_of_scaling.mixture import with_a_floor
+from models_of_scaling.prediction import Prediction
+from models_of_scaling.quantities import Floats
+from models_of_scaling.tuning_cost import tuning_cost_of_table
+from models_of_scaling.wording import law_title, number_in_words
+from paper.numbers.quoted import LEVEL, Quoted, direction, geometric_mean_of, quoted
+from paper.numbers.sweep_records import Sweep, optimizer_title, workload_title
+
+BASELINE: Final = "momentum"
+_DRAWS: Final = 20_000
+
+
+def critical_draws(sweep: Sweep, rng: np.random.Generator) -> Floats:
+    """Return draws of B_crit, inf where the rows tell no floor.
+
+    Args:
+        sweep: with its fit.
+        rng: of the draws.
+    """
+    ends = sweep.fit.smallest_batch_size, sweep.fit.largest_batch_size
+    laws = with_a_floor(sweep.fit.laws)
+
+    def of_law(law: Any) -> Floats:
+        no_floor, _ = not_told_apart(law.curves, law.noise_of_draws, ends)
+        return np.asarray(np.where(no_floor, np.inf, critical_batch_sizes(law.curves)))
+
+    return _resampled(*mixed(laws, of_law), rng)
+
+
+def min_steps_draws(sweep: Sweep, rng: np.random.Generator) -> Floats:
+    """Return draws of S_min.
+
+    Args:
+        sweep: with its fit.
+        rng: of the draws.
+    """
+    laws = with_a_floor(sweep.fit.laws)
+    return _resampled(*mixed(laws, lambda law: np.asarray(law.curves.min_steps)), rng)
+
+
+def steps_draws_at(batch_size: float) -> Callable[[Sweep, np.random.Generator], Floats]:
+    """Return what draws steps to target at a batch size.
+
+    Args:
+        batch_size: examples per step.
+    """
+
+    def draws(sweep: Sweep, rng: np.random.Generator) -> Floats:
+        return _resampled(
+            *mixed(sweep.fit.laws, lambda law: law.replicate_steps(batch_size)), rng
+        )
+
+    return draws
+
+
+def _resampled(values: Floats, weights: Floats, rng: np.random.Generator) -> Floats:
+    return np.asarray(rng.choice(values, size=_DRAWS, p=weights / weights.sum()))
+
+
+def ratio(
+    sweep: Sweep, base: Sweep, draws: Callable[[Sweep, np.random.Generator], Floats]
+) -> Quoted:
+    """Return a quantity of one sweep over that of another; their errors are independent.
+
+    Args:
+        sweep: above the line.
+        base: below it.
+        draws: of the quantity.
+    """
+    rng = np.random.default_rng(0)
+    above, below = draws(sweep, rng), draws(base, rng)
+    with np.errstate(invalid="ignore"):
+        values = above / below
+    # Both open: nothing is known of the ratio.
+    low = np.where(np.isnan(values), 0.0, values)
+    high = np.where(np.isnan(values), np.inf, values)
+    ones = np.ones(len(values))
+    tail = (1 - LEVEL) / 2
+    ends = float(weighted_quantile(low, ones, [tail])[0])
+    top, middle = (float(each) for each in weighted_quantile(high, ones, [1 - tail, 0.5]))
+    return Quoted(estimate=middle, low=ends, high=top, n=_rows(sweep) + _rows(base))
+
+
+def _rows(sweep: Sweep) -> int:
+    return len(sweep.fit.measured.steps)
+
+
+def baselines(sweeps: Sequence[Sweep]) -> dict[str, Sweep]:
+    """Return each workload's sweep of momentum, which others are compared with."""
+    return {each.file.workload: each for each in sweeps if each.file.optimizer == BASELINE}
+
+
+def row_of(sweep: Sweep, base: Sweep | None) -> dict[str, Any]:
+    """Return one sweep's numbers.
+
+    Args:
+        sweep: with its fits.
+        base: the same workload's momentum; None where there is none, or where this is it.
+    """
+    fit, file = sweep.fit, sweep.file
+    verdict, n = judge(fit), _rows(sweep)
+
+    def claim(each: LimitClaim) -> dict[str, Any]:
+        return quoted(each.batch_size, n).as_json()
+
+    row: dict[str, Any] = {
+        "workload": workload_title(file.workload),
+        "optimizer": optimizer_title(file.optimizer),
+        "key": f"{file.workload}.{file.optimizer}",
+        "target": fit.target or "train_loss<=0.5",
+        "num_train_examples": f"{fit.num_train_examples:,}" if fit.num_train_examples else "",
+        "n": n,
+        "not_reached": fit.num_censored,
+        "unreached_sizes": [f"{int(s):,}" for s in sweep.batch_sizes[~np.isfinite(sweep.steps)]],
+        "batch_sizes": len(sweep.batch_sizes),
+        "smallest": f"{fit.smallest_batch_size:,}",
+        "largest": f"{fit.largest_batch_size:,}",
+        "steps_at_largest": steps_at_largest(sweep),
+        "trials": f"{fit.source['num_rows']:,}" if file.has_trials else "",
+        "diverged": f"{fit.source['num_diverged']:,}" if file.has_trials else "",
+        "law": law_title(fit.law),
+        "law_weight": f"{fit.best.weight:.2f}",
+        "code": fit.code,
+        "min_steps": quoted(verdict.min_steps, n).as_json(),
+        "critical": quoted(verdict.critical_batch_size.batch_size, n).as_json(),
+        "overhead": claim(verdict.with_overhead),
+        "pays": claim(verdict.pays_up_to),
+        "stops": claim(verdict.stops_paying),
+    }
+    if base is not None and base is not sweep:
+        row["critical_ratio"] = ratio(sweep, base, critical_draws).as_json()
+        row["min_steps_ratio"] = ratio(sweep, base, min_steps_draws).as_json()
+    return row | ({"cost": cost_of(sweep)} if file.has_trials else {})
+
+
+def steps_at_largest(sweep: Sweep) -> dict[str, Any] | None:
+    """Return steps to target at the largest batch size; None where a run did not reach it."""
+    at = sweep.measured.batch_size == sweep.batch_sizes[-1]
+    if not sweep.measured.reached[at].all() or at.sum() < 2:
+        return None
+    return geometric_mean_of(sweep.measured.steps[at].tolist()).as_json()
+
+
+def cost_of(sweep: Sweep) -> dict[str, Any]:
+    """Return what the tuning of one sweep cost, in examples and run time."""
+    cost = tuning_cost_of_table(sweep.trials)
+    tuning = sum(each.search + each.shortlist for each in cost)
+    repeat = sum(each.repeat for each in cost)
+    seconds = float(np.nansum(sweep.trials["wall_time_s"].to_numpy()))
+    largest = cost[-1]
+    return {
+        "examples": f"{(tuning + repeat) / 1e6:.1f}",
+        "per_example": number_in_words(tuning / repeat) if repeat else "",
+        "share_of_largest": f"{(largest.search + largest.shortlist) / tuning:.0%}",
+        "minutes": f"{seconds / 60:.1f}",
+    }
+
+
+def held_out_rows(sweeps: Sequence[Sweep]) -> list[tuple[Sweep, Prediction]]:
+    """Return every held-out batch size's prediction that has a measurement."""
+    return [
+        (sweep, each)
+        for sweep in sweeps
+        for each in sweep.predictions
+        if each.measured is not None
+    ]
+
+
+def share_held(hits: int, cases: int) -> Quoted:
+    """Return a share with its interval (Jeffreys).
+
+    Args:
+        hits: of the cases.
+        cases: at least one.
+    """
+    from scipy.stats import beta
+
+    tail = (1 - LEVEL) / 2
+    low, high = beta.ppf([tail, 1 - tail], hits + 0.5, cases - hits + 0.5)
+    share = hits / cases
+    return Quoted(
+        estimate=share, low=min(float(low), share), high=max(float(high), share), n=cases,
+        of="batch sizes",
+    )  # fmt: skip
+
+
+def held_out_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
+    """Return how the predictions of the held-out batch sizes went."""
+    found = held_out_rows(sweeps)
+    rows = []
+    for sweep, each in found:
+        known = 0 if sweep.held is None else len(sweep.held.measured.steps)
+        said = quoted(each.steps, known)
+        rows.append({
+            "workload": workload_title(sweep.file.workload),
+            "optimizer": optimizer_title(sweep.file.optimizer),
+            "batch_size": f"{each.batch_size:,}",
+            "away": f"{each.extrapolation:.3g}x",
+            "predicted": said.as_json(),
+            "measured": number_in_words(float(each.measured or 0.0)),
+            "inside": bool(each.is_inside),
+        })
+    inside = sum(bool(each.is_inside) for _, each in found)
+    errors = [abs(each.steps.estimate / (each.measured or 1.0) - 1) for _, each in found]
+    return {
+        "rows": rows,
+        "held": share_held(inside, len(found)).as_json() if found else None,
+        "inside": inside,
+        "cases": len(found),
+        "median_error": f"{100 * float(np.median(errors)):.0f} %" if errors else "",
+        "not_identified": [
+            each.file.title for each in sweeps if each.held is None
+        ],
+    }
+
+
+def sweep_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
+    """Return the section's numbers.
+
+    Args:
+        sweeps: all, in the order of the pages.
+    """
+    base = baselines(sweeps)
+    rows = [row_of(each, base.get(each.file.workload)) for each in sweeps]
+    trials = [each for each in sweeps if each.file.has_trials]
+    return {
+        "rows": rows,
+        "workloads": sorted({row["workload"] for row in rows}, key=[r["workload"] for r in rows].index),
+        "num_sweeps": len(rows),
+        "held_out": held_out_numbers(sweeps),
+        "sentences": sentences(sweeps),
+        "total": {
+            "trials": f"{sum(len(each.trials) for each in trials):,}",
+            "examples": f"{_total(trials, 'examples') / 1e6:,.0f}",
+            "hours": f"{_total(trials, 'wall_time_s') / 3600:.1f}",
+        },
+    }
+
+
+def _total(sweeps: Sequence[Sweep], column: str) -> float:
+    return float(sum(np.nansum(each.trials[column].to_numpy()) for each in sweeps))
+
+
+def compared(sweeps: Sequence[Sweep], optimizer: str) -> dict[str, dict[str, Quoted]]:
+    """Return an optimizer's ratios to momentum, by workload.
+
+    Args:
+        sweeps: all.
+        optimizer: its name.
+    """
+    base = baselines(sweeps)
+    return {
+        each.file.workload: {
+            "critical": ratio(each, base[each.file.workload], critical_draws),
+            "min_steps": ratio(each, base[each.file.workload], min_steps_draws),
+        }
+        for each in sweeps
+        if each.file.optimizer == optimizer and each.file.workload in base
+    }
+
+
+def sentences(sweeps: Sequence[Sweep]) -> dict[str, Any]:
+    """Return sentences whose direction the numbers decide, by optimizer."""
+    said: dict[str, Any] = {}
+    for optimizer in sorted({each.file.optimizer for each in sweeps} - {BASELINE}):
+        parts = []
+        for workload, found in compared(sweeps, optimizer).items():
+            critical, steps = found["critical"], found["min_steps"]
+            parts.append({
+                "workload": workload_title(workload),
+                "critical": critical.as_json(),
+                "critical_word": direction(
+                    critical, 1.0, ("larger", "smaller", "not told from the same")
+                ),
+                "min_steps": steps.as_json(),
+                "min_steps_word": direction(
+                    steps, 1.0, ("more", "fewer", "not told from as many")
+                ),
+            })
+        words = Counter(part["critical_word"] for part in parts)
+        said[optimizer] = {
+            "title": optimizer_title(optimizer),
+            "parts": parts,
+            "larger": words["larger"],
+            "smaller": words["smaller"],
+            "same": words["not told from the same"],
+            "of": len(parts),
+        }
+    return said
+
+
