@@ -7,10 +7,10 @@ from typing import Any, Final
 from paper.numbers.quoted import Quoted
 
 TITLES: Final = {
-    ("published", "workload"): "MLPerf, one series a workload",
-    ("published", "resnet50_cut"): "ResNet-50 in cuts",
-    ("digits", "own_table"): "our ladder of digits",
-    ("noisy_quadratic", "own_table"): "our ladder of the noisy quadratic",
+    ("published", "workload"): "MLPerf workloads",
+    ("published", "resnet50_cut"): "ResNet-50 cuts",
+    ("digits", "own_table"): "digits ladder",
+    ("noisy_quadratic", "own_table"): "quadratic ladder",
 }
 FACTORS: Final = ("2", "4", "8")
 Row = dict[str, str]

@@ -13,19 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from models_of_scaling.ablation import Effect
+from models_of_scaling.ablation import Effect, RungRuns, effect
 from models_of_scaling.fixed_epochs.trial_accuracies import accuracies_from_trials
 from models_of_scaling.published.fixed_epochs import mnist_full_batch_runs
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_source import TableChoice
 from models_of_scaling.trials import read_trials
-from paper.numbers.quoted import LEVEL, Quoted, mean_of
+from paper.numbers.quoted import LEVEL, Quoted, direction, mean_of
 from paper.numbers.sweep_records import OPTIMIZERS, optimizer_title, place_of, workload_title
 
 FOLDER: Final = "full_batch"
 # Folder of the published logs to the optimizer's name, those of the whole set of 60,000.
 PUBLISHED: Final = {"momentum_poly": "momentum", "momentum_lars": "lars", "lamb": "lamb"}
 WHOLE: Final = 60_000
+BASELINE: Final = "momentum"
 EQUAL_TRIES: Final = 100
 
 
@@ -123,29 +124,79 @@ def own_files(results: Path) -> list[Path]:
     return sorted((results / FOLDER).glob("*.parquet"))
 
 
-def own_rows(results: Path) -> list[dict[str, Any]]:
-    """Return each optimizer's accuracy on fresh seeds, in the order of the pages.
+def own_rungs(results: Path) -> dict[tuple[str, str], RungRuns]:
+    """Return each optimizer's fresh-seed accuracies, by workload and optimizer; a file a search.
 
     Args:
         results: the folder of records.
     """
-    rows = []
+    searches: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for path in own_files(results):
-        found = accuracies_from_trials(path, TableChoice())
         words = pq.read_table(path, columns=["workload", "optimizer"]).slice(0, 1).to_pylist()[0]
-        rows.append({
-            "workload": workload_title(words["workload"]),
-            "optimizer": optimizer_title(words["optimizer"]),
-            "name": words["optimizer"],
-            "batch_size": f"{int(found.batch_size[0]):,}",
-            "epochs": f"{found.epochs:g}",
-            "trials": f"{len(read_trials(path, columns=['workload'])):,}",
-            "accuracy": mean_of(
-                found.accuracy.tolist(), of="seeds", scale=100.0, unit="%"
-            ).as_json(),
-            "values": found.accuracy.tolist(),
-        })
-    return sorted(rows, key=lambda row: (row["workload"], place_of(row["name"], OPTIMIZERS)))
+        found = accuracies_from_trials(path, TableChoice()).accuracy
+        key = str(words["workload"]), str(words["optimizer"])
+        searches.setdefault(key, []).append(tuple(found.tolist()))
+    ordered = sorted(searches, key=lambda key: (key[0], place_of(key[1], OPTIMIZERS)))
+    return {
+        key: RungRuns(label=optimizer_title(key[1]), values=tuple(searches[key])) for key in ordered
+    }
+
+
+def own_rows(results: Path) -> list[dict[str, Any]]:
+    """Return each optimizer's accuracy and what it has more than momentum, in the pages' order.
+
+    Args:
+        results: the folder of records.
+
+    Returns:
+        One row each, `values` with the fresh seeds of each search. Intervals are over searches
+        where there are several.
+    """
+    rungs, rows = own_rungs(results), []
+    for (workload, optimizer), rung in rungs.items():
+        means = [float(np.mean(each)) for each in rung.values]
+        units = means if len(means) > 1 else list(rung.values[0])
+        of = "searches" if len(means) > 1 else "seeds"
+        row: dict[str, Any] = {
+            "workload": workload_title(workload),
+            "optimizer": rung.label,
+            "name": optimizer,
+            "searches": len(means),
+            "runs": rung.num_runs,
+            "accuracy": mean_of(units, of=of, scale=100.0, unit="%").as_json(),
+            "values": rung.values,
+        }
+        base = rungs.get((workload, BASELINE))
+        if base is not None and optimizer != BASELINE:
+            gain = _quoted_effect(effect(rung, base, "accuracy"), len(means), of)
+            if gain is not None:
+                row["over_momentum"] = gain.as_json()
+                row["word"] = direction(gain, 0.0, ("better", "worse", "not told apart"))
+        rows.append(row)
+    return rows
+
+
+def own_setting(results: Path) -> dict[str, str]:
+    """Return how our runs were made, from their trials; empty without records."""
+    files = own_files(results)
+    if not files:
+        return {}
+    tables = [read_trials(path, columns=["settings", "num_train_examples"]) for path in files]
+    found = accuracies_from_trials(files[0], TableChoice())
+    first = dict(tables[0]["settings"][0].as_py())
+    return {
+        "batch_size": f"{int(found.batch_size.max()):,}",
+        "examples": f"{tables[0]['num_train_examples'][0].as_py():,}",
+        "epochs": f"{found.epochs:g}",
+        "schedule": first.get("schedule", "constant"),
+        "trials": f"{sum(len(table) for table in tables):,}",
+    }
+
+
+def _quoted_effect(found: Effect, n: int, of: str) -> Quoted | None:
+    if not np.isfinite(found.gain) or not np.isfinite(found.high):
+        return None
+    return Quoted(estimate=found.gain, low=found.low, high=found.high, n=n, of=of)
 
 
 def ablations(results: Path) -> list[dict[str, Any]]:
@@ -204,4 +255,7 @@ def full_batch_numbers(results: Path) -> dict[str, Any]:
             ).as_json(),
         })
     own = [{k: v for k, v in row.items() if k != "values"} for row in own_rows(results)]
-    return {"published": published_numbers(), "own": own, "recipes": recipes}
+    return {
+        "published": published_numbers(), "own": own, "setting": own_setting(results),
+        "recipes": recipes,
+    }  # fmt: skip

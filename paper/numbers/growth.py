@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from paper.numbers.quoted import Quoted, direction, mean_of
+from paper.numbers.quoted import Quoted, direction, mean_of, percent
 
 FILE: Final = "batch_growth_digits.csv"
 DECAY: Final = "decay"
@@ -76,7 +76,9 @@ def growth_numbers(results: Path) -> dict[str, Any] | None:
             "title": title,
             "seeds": len(steps),
             "steps": f"{np.median(list(steps.values())):,.0f}",
-            "share_of_steps": f"{np.median(list(steps.values())) / _median(runs, DECAY):.0%}",
+            "share_of_steps": percent(
+                float(np.median(list(steps.values()))) / _median(runs, DECAY)
+            ),
             "accuracy": accuracy.as_json(),
         }
         if arm != DECAY:

@@ -78,9 +78,7 @@ def quotient(above: BranchAnswer | Interval, below: BranchAnswer | Interval, n: 
         n: what it rests on.
     """
     value = math.log(above.estimate / below.estimate)
-    down = math.hypot(
-        math.log(above.estimate / above.low), math.log(below.high / below.estimate)
-    )
+    down = math.hypot(math.log(above.estimate / above.low), math.log(below.high / below.estimate))
     up = math.hypot(math.log(above.high / above.estimate), math.log(below.estimate / below.low))
     ends = (math.exp(each) for each in (value, value - down, value + up))
     estimate, low, high = ends
@@ -135,7 +133,5 @@ def _runs(sweeps: Sequence[Sweep], workload: str) -> int:
 
 
 def _answer(answer: BranchAnswer, seeds: int) -> dict[str, Any]:
-    said = Quoted(
-        estimate=answer.estimate, low=answer.low, high=answer.high, n=seeds, of="seeds"
-    )
+    said = Quoted(estimate=answer.estimate, low=answer.low, high=answer.high, n=seeds, of="seeds")
     return said.as_json()

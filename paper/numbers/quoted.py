@@ -118,6 +118,11 @@ def rounded(value: float, digits: int) -> str:
     return text.removeprefix("-") if not float(text.replace(",", "")) else text
 
 
+def percent(share: float) -> str:
+    """Return a share as a whole number of per cent."""
+    return f"{100 * share:.0f} %"
+
+
 def quoted(interval: Interval, n: int, **more: Any) -> Quoted:
     """Return an interval of the packages as a number of the paper.
 

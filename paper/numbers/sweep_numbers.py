@@ -11,14 +11,13 @@ import numpy as np
 from models_of_scaling.intervals import weighted_quantile
 from models_of_scaling.limit import judge
 from models_of_scaling.limit_claims import LimitClaim
-from models_of_scaling.mixture import critical_batch_sizes, mixed, not_told_apart
-from models_of_scaling.mixture import with_a_floor
+from models_of_scaling.mixture import critical_batch_sizes, mixed, not_told_apart, with_a_floor
 from models_of_scaling.prediction import Prediction
 from models_of_scaling.quantities import Floats
 from models_of_scaling.tuning_cost import tuning_cost_of_table
 from models_of_scaling.wording import law_title, number_in_words
-from paper.numbers.quoted import LEVEL, Quoted, direction, geometric_mean_of, quoted
-from paper.numbers.sweep_records import Sweep, optimizer_title, workload_title
+from paper.numbers.quoted import LEVEL, Quoted, direction, geometric_mean_of, percent, quoted
+from paper.numbers.sweep_records import Sweep, optimizer_title, short_title, workload_title
 
 BASELINE: Final = "momentum"
 _DRAWS: Final = 20_000
@@ -60,9 +59,7 @@ def steps_draws_at(batch_size: float) -> Callable[[Sweep, np.random.Generator], 
     """
 
     def draws(sweep: Sweep, rng: np.random.Generator) -> Floats:
-        return _resampled(
-            *mixed(sweep.fit.laws, lambda law: law.replicate_steps(batch_size)), rng
-        )
+        return _resampled(*mixed(sweep.fit.laws, lambda law: law.replicate_steps(batch_size)), rng)
 
     return draws
 
@@ -130,6 +127,7 @@ def row_of(sweep: Sweep, base: Sweep | None) -> dict[str, Any]:
         "smallest": f"{fit.smallest_batch_size:,}",
         "largest": f"{fit.largest_batch_size:,}",
         "steps_at_largest": steps_at_largest(sweep),
+        "short": short_title(file.optimizer),
         "trials": f"{fit.source['num_rows']:,}" if file.has_trials else "",
         "diverged": f"{fit.source['num_diverged']:,}" if file.has_trials else "",
         "law": law_title(fit.law),
@@ -164,19 +162,21 @@ def cost_of(sweep: Sweep) -> dict[str, Any]:
     largest = cost[-1]
     return {
         "examples": f"{(tuning + repeat) / 1e6:.1f}",
-        "per_example": number_in_words(tuning / repeat) if repeat else "",
-        "share_of_largest": f"{(largest.search + largest.shortlist) / tuning:.0%}",
+        "per_example": number_in_words(_tuning_per_measured(sweep)),
+        "share_of_largest": percent((largest.search + largest.shortlist) / tuning),
         "minutes": f"{seconds / 60:.1f}",
     }
+
+
+def _tuning_per_measured(sweep: Sweep) -> float:
+    cost = tuning_cost_of_table(sweep.trials)
+    return sum(each.search + each.shortlist for each in cost) / sum(each.repeat for each in cost)
 
 
 def held_out_rows(sweeps: Sequence[Sweep]) -> list[tuple[Sweep, Prediction]]:
     """Return every held-out batch size's prediction that has a measurement."""
     return [
-        (sweep, each)
-        for sweep in sweeps
-        for each in sweep.predictions
-        if each.measured is not None
+        (sweep, each) for sweep in sweeps for each in sweep.predictions if each.measured is not None
     ]
 
 
@@ -221,10 +221,8 @@ def held_out_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
         "held": share_held(inside, len(found)).as_json() if found else None,
         "inside": inside,
         "cases": len(found),
-        "median_error": f"{100 * float(np.median(errors)):.0f} %" if errors else "",
-        "not_identified": [
-            each.file.title for each in sweeps if each.held is None
-        ],
+        "median_error": percent(float(np.median(errors))) if errors else "",
+        "not_identified": [each.file.title for each in sweeps if each.held is None],
     }
 
 
@@ -236,13 +234,17 @@ def sweep_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
     """
     base = baselines(sweeps)
     rows = [row_of(each, base.get(each.file.workload)) for each in sweeps]
+    tuning = [_tuning_per_measured(each) for each in sweeps if each.file.has_trials]
     trials = [each for each in sweeps if each.file.has_trials]
     return {
         "rows": rows,
-        "workloads": sorted({row["workload"] for row in rows}, key=[r["workload"] for r in rows].index),
+        "workloads": sorted(
+            {row["workload"] for row in rows}, key=[r["workload"] for r in rows].index
+        ),
         "num_sweeps": len(rows),
         "held_out": held_out_numbers(sweeps),
         "sentences": sentences(sweeps),
+        "tuning": [number_in_words(each) for each in (min(tuning), max(tuning))] if tuning else [],
         "total": {
             "trials": f"{sum(len(each.trials) for each in trials):,}",
             "examples": f"{_total(trials, 'examples') / 1e6:,.0f}",
@@ -273,6 +275,24 @@ def compared(sweeps: Sequence[Sweep], optimizer: str) -> dict[str, dict[str, Quo
     }
 
 
+def verdict_over(parts: Sequence[dict[str, Any]], key: str, words: tuple[str, ...]) -> str:
+    """Return what holds of the workloads, counted where they differ.
+
+    Args:
+        parts: one a workload.
+        key: of the word that each supports.
+        words: in the order to be said.
+
+    Returns:
+        One of the words, or "larger than on 1, not told from on 2 of 3 workloads,".
+    """
+    counts = Counter(part[key] for part in parts)
+    if len(counts) == 1:
+        return str(parts[0][key])
+    said = [f"{word} (on {counts[word]})" for word in words if counts[word]]
+    return f"{' or '.join(said)}"
+
+
 def sentences(sweeps: Sequence[Sweep]) -> dict[str, Any]:
     """Return sentences whose direction the numbers decide, by optimizer."""
     said: dict[str, Any] = {}
@@ -284,22 +304,19 @@ def sentences(sweeps: Sequence[Sweep]) -> dict[str, Any]:
                 "workload": workload_title(workload),
                 "critical": critical.as_json(),
                 "critical_word": direction(
-                    critical, 1.0, ("larger", "smaller", "not told from the same")
+                    critical, 1.0, ("larger than", "smaller than", "not told from")
                 ),
                 "min_steps": steps.as_json(),
-                "min_steps_word": direction(
-                    steps, 1.0, ("more", "fewer", "not told from as many")
-                ),
+                "min_steps_word": direction(steps, 1.0, ("more", "fewer", "not told from as many")),
             })
-        words = Counter(part["critical_word"] for part in parts)
         said[optimizer] = {
             "title": optimizer_title(optimizer),
             "parts": parts,
-            "larger": words["larger"],
-            "smaller": words["smaller"],
-            "same": words["not told from the same"],
-            "of": len(parts),
+            "verdict": verdict_over(
+                parts, "critical_word", ("larger than", "smaller than", "not told from")
+            ),
+            "steps_verdict": verdict_over(
+                parts, "min_steps_word", ("more", "fewer", "not told apart")
+            ),
         }
     return said
-
-

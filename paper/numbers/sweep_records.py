@@ -30,7 +30,7 @@ HELD_OUT: Final = 2  # batch sizes, the largest
 # In the order of the pages; what is not here comes after, by name.
 OPTIMIZERS: Final = {
     "momentum": "SGD with momentum", "lars": "LARS", "lamb": "LAMB", "adam": "Adam",
-    "kfac": "K-FAC",
+    "kfac": "K-FAC", "nesterov": "Nesterov momentum",
 }  # fmt: skip
 WORKLOADS: Final = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 # Kept before there were whole sweeps: rows of the winners only. Taken where no sweep is.
@@ -119,9 +119,16 @@ def optimizer_title(name: str) -> str:
     return OPTIMIZERS.get(name, name)
 
 
+def short_title(name: str) -> str:
+    """Return an optimizer's name where there is little room."""
+    return name if name in {"momentum", "nesterov"} else optimizer_title(name)
+
+
 def workload_title(name: str) -> str:
     """Return a workload's name for readers."""
-    return WORKLOADS.get(name, name.replace("_", " "))
+    whole, _, held_out = name.partition("_holdout")
+    title = WORKLOADS.get(whole, whole.replace("_", " "))
+    return f"{title} less {int(held_out):,} held out" if held_out.isdigit() else title
 
 
 def place_of(name: str, known: dict[str, str]) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Section "Ultra-slow diffusion": which law the distance from the start follows, and where not."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +9,7 @@ import numpy as np
 
 from models_of_scaling.diffusion.study import DiffusionStudy, StudiedSetting, study_diffusion
 from models_of_scaling.diffusion.walk_table import WalkChoice, read_walks
+from models_of_scaling.quantities import Floats
 from models_of_scaling.wording import number_in_words
 from paper.numbers.quoted import LEVEL, quoted
 from paper.numbers.sweep_records import optimizer_title
@@ -77,8 +79,10 @@ def walk_numbers(results: Path) -> dict[str, Any]:
         "exponent_low": f"{min(each.low for each in exponents):.2f}",
         "exponent_high": f"{max(each.high for each in exponents):.2f}",
         "below_half": all(each.high < 0.5 for each in exponents),
-        "log_tail": f"{100 * float(np.median([_tail(each, 'log') for each in settings])):.0f} %",
-        "power_tail": f"{100 * float(np.median([_tail(each, 'power') for each in settings])):.0f} %",
+        "log_tail": _middle_tail(settings, "log"),
+        "power_tail": _middle_tail(settings, "power"),
+        "spread_fitted": _spread_of_slowest(settings)[0],
+        "spread_last": _spread_of_slowest(settings)[1],
         "from_steps": f"{steps[0]:,.0f}",
         "to_steps": f"{steps[-1]:,.0f}",
         "trends": {
@@ -88,7 +92,44 @@ def walk_numbers(results: Path) -> dict[str, Any]:
     }
 
 
-def _tail(studied: StudiedSetting, law: str) -> float:
-    return next(
-        each.tail_error for name, each in studied.comparison.competitors.items() if name == law
-    )
+def local_exponents(studied: StudiedSetting) -> tuple[Floats, Floats]:
+    """Return the slope of log distance over log steps, a doubling at a time, mean over runs.
+
+    Args:
+        studied: a setting.
+
+    Returns:
+        Steps in the middle of each doubling, and the slopes.
+    """
+    steps = studied.walks[0].steps
+    logs = np.mean([np.log(walk.distance) for walk in studied.walks], axis=0)
+    ends = np.searchsorted(steps, 2 * steps * (1 - 1e-9))
+    known = ends < len(steps)
+    start, end = np.flatnonzero(known), ends[known]
+    slope = (logs[end] - logs[start]) / np.log(steps[end] / steps[start])
+    return np.sqrt(steps[start] * steps[end]), slope
+
+
+def _spread_of_slowest(settings: Sequence[StudiedSetting]) -> tuple[float, float]:
+    """Return max - min over batch sizes of the fitted exponents and of those of the last doubling."""
+    slowest = slowest_momentum(settings)
+    last = [float(local_exponents(each)[1][-1]) for each in slowest]
+    return float(np.ptp([each.exponent.estimate for each in slowest])), float(np.ptp(last))
+
+
+def slowest_momentum(settings: Sequence[StudiedSetting]) -> list[StudiedSetting]:
+    """Return the settings of momentum at its smallest learning rate: they differ in batch size."""
+    ours = [each for each in settings if each.setting.optimizer == "momentum"]
+    rate = min(each.setting.learning_rate for each in ours)
+    return [each for each in ours if each.setting.learning_rate == rate]
+
+
+def _middle_tail(settings: Sequence[StudiedSetting], law: str) -> str:
+    """Return the median over settings of a law's error in forecasting the last quarter."""
+    errors = [
+        each.tail_error
+        for studied in settings
+        for name, each in studied.comparison.competitors.items()
+        if name == law
+    ]
+    return f"{100 * float(np.median(errors)):.0f} %"
