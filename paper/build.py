@@ -2,8 +2,9 @@
 
     python -m paper.build
 
-writes `paper/generated/`: `numbers.json`, a picture a figure and `paper.pdf`. No data set is read and
-nothing is trained. `--pages` writes the pages as PNG files too, `--results DIR` takes other records.
+writes `paper/generated/`: `numbers.json`, a picture a figure and `paper.pdf`. No data set is read,
+nothing is trained. `--pages` writes the pages as PNG files too, `--results DIR` takes other
+records.
 """
 
 import argparse
@@ -68,12 +69,15 @@ def write_pages(out: Path, *, as_pictures: bool) -> None:
         ) from error
     source = str(PAPER / "paper.typ")
     inputs = {"generated": f"/{out.resolve().relative_to(PAPER.resolve()).as_posix()}"}
-    pages = {"root": str(PAPER), "sys_inputs": inputs, "ignore_system_fonts": True}
-    typst.compile(source, output=str(out / "paper.pdf"), **pages)
+    root = str(PAPER)
+    typst.compile(
+        source, output=str(out / "paper.pdf"), root=root, sys_inputs=inputs,
+        ignore_system_fonts=True,
+    )  # fmt: skip
     if as_pictures:
         typst.compile(
-            source, output=str(out / "page-{p}.png"), format="png", ppi=_PAGE_DOTS_PER_INCH,
-            **pages,
+            source, output=str(out / "page-{p}.png"), root=root, sys_inputs=inputs,
+            ignore_system_fonts=True, format="png", ppi=_PAGE_DOTS_PER_INCH,
         )  # fmt: skip
 
 

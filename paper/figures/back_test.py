@@ -1,4 +1,4 @@
-"""Back-tests: the error of predictions, ours beside today's practice, and how often intervals held."""
+"""Back-tests: the error of predictions beside today's practice's, and how often intervals held."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

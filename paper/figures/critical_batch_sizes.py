@@ -85,7 +85,7 @@ def draw(study: Study) -> Figure:
         [*places, *(at for at, _ in headings)],
         [*(short_title(each.file.optimizer) for each in sweeps), *(w for _, w in headings)],
     )
-    for label, (at, _) in zip(left.get_yticklabels()[len(places) :], headings, strict=True):
+    for label, _ in zip(left.get_yticklabels()[len(places) :], headings, strict=True):
         label.set_fontweight("bold")
     for ax in (left, right):
         ax.tick_params(axis="y", length=0)

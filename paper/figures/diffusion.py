@@ -1,4 +1,4 @@
-"""The distance from the start: how steeply it grows along a run, and the exponents of all settings."""
+"""The distance from the start: how steeply it grows along a run, and all settings' exponents."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""The winners' learning rates against the batch size, and the power by which each optimizer's grow."""
+"""The winners' learning rates against the batch size, and the power by which they grow."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -1,6 +1,7 @@
 """Steps to target against batch size: a panel a workload, every optimizer with its law."""
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -89,7 +90,7 @@ def draw(study: Study) -> Figure:
     for ax, workload in zip(axes, workloads, strict=True):
         draw_workload(ax, [each for each in study.sweeps if each.file.workload == workload])
     axes[0].set_ylabel("steps to target (optimizer steps)")
-    labels: dict[str, object] = {}
+    labels: dict[str, Artist] = {}
     for ax in axes:
         handles, names = ax.get_legend_handles_labels()
         labels |= dict(zip(names, handles, strict=True))

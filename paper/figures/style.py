@@ -1,6 +1,6 @@
-"""The one look of all figures: sizes of the page's columns, type, colours, and a file without a date.
+"""The one look of all figures: sizes of the page's columns, type, colours; a file without a date.
 
-Colours are those of Okabe & Ito 2008; an optimizer has its colour and its marker everywhere, so that
+Colours are those of Okabe & Ito 2008; an optimizer has its colour and marker everywhere, so that
 curves are told apart in grey too. Text is drawn as paths: the page needs no font of this machine.
 """
 
@@ -34,7 +34,7 @@ OPTIMIZER_STYLES: Final = {
     "adam": (GREEN, "^"), "kfac": (PURPLE, "v"),
 }  # fmt: skip
 _OTHERS: Final = ((SKY, "P"), (GREY, "X"), ("black", "*"))
-_LOOK: Final[dict[str, Any]] = {
+_LOOK: Final[Any] = {
     "font.family": "DejaVu Sans", "font.size": 7.0, "axes.titlesize": 7.5, "axes.labelsize": 7.0,
     "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "legend.fontsize": 6.5, "axes.linewidth": 0.6,
     "lines.linewidth": 1.1, "lines.markersize": 3.2, "axes.spines.top": False,

@@ -1,4 +1,4 @@
-"""What the paper says in words of its own, each with what must hold of the numbers for it to be true.
+"""What the paper says in words of its own, each with what must hold of the numbers for it.
 
 Most sentences are made from the numbers, so that they turn with them. These are not, and a record
 that contradicts one stops the build until the sentence is mended.

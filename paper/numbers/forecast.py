@@ -1,4 +1,4 @@
-"""The forecast for ResNet-50 on ImageNet, as `predict --json` printed it; nothing without the record."""
+"""The forecast for ResNet-50 on ImageNet, as `predict --json` printed it; none without a record."""
 
 import json
 import math

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from scipy.special import gammaln
 
 from models_of_scaling.ablation import Effect, RungRuns, effect
 from models_of_scaling.fixed_epochs.trial_accuracies import accuracies_from_trials
@@ -84,21 +85,18 @@ def expected_best(values: Floats, tries: npt.NDArray[np.int64]) -> Floats:
     Returns:
         E[max] = sum_i v_(i) C(i-1, k-1) / C(n, k), shape of `tries`.
     """
-    from scipy.special import gammaln
-
     ordered, n = np.sort(values), len(values)
-    i = np.arange(1, n + 1)
-
-    def log_choose(a: Floats, b: Floats) -> Floats:
-        with np.errstate(invalid="ignore"):
-            found = gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1)
-        return np.where(b > a, -np.inf, found)
-
-    answer = [
-        float((ordered * np.exp(log_choose(i - 1.0, np.float64(k - 1)) - log_choose(
-            np.float64(n), np.float64(k)))).sum())
-        for k in tries
-    ]  # fmt: skip
+    place = np.arange(1, n + 1)
+    answer = []
+    for k in tries.tolist():
+        # C(i-1, k-1) / C(n, k); a best of k can't lie at the lowest k - 1 places.
+        share = np.zeros(n)
+        i = place[k - 1 :]
+        share[k - 1 :] = np.exp(
+            gammaln(i) - gammaln(k) - gammaln(i - k + 1)
+            - (gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+        )  # fmt: skip
+        answer.append(float((ordered * share).sum()))
     return np.array(answer)
 
 
@@ -196,7 +194,7 @@ def own_setting(results: Path) -> dict[str, str]:
 def _quoted_effect(found: Effect, n: int, of: str) -> Quoted | None:
     if not np.isfinite(found.gain) or not np.isfinite(found.high):
         return None
-    return Quoted(estimate=found.gain, low=found.low, high=found.high, n=n, of=of)
+    return Quoted(estimate=found.gain, low=found.low, high=found.high, n=n, of=of, nothing=0.0)
 
 
 def ablations(results: Path) -> list[dict[str, Any]]:
@@ -227,7 +225,9 @@ def _step(row: dict[str, Any]) -> dict[str, Any]:
         gain = effect_of(row[name])
         said[name] = None
         if gain is not None and np.isfinite(gain.low):
-            number = Quoted(estimate=gain.gain, low=gain.low, high=gain.high, n=row["num_runs"])
+            number = Quoted(
+                estimate=gain.gain, low=gain.low, high=gain.high, n=row["num_runs"], nothing=0.0
+            )
             said[name] = number.as_json()
             said[f"{name}_told"] = number.excludes(0.0)
     return said

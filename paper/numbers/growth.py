@@ -1,7 +1,7 @@
-"""A batch that grows where the learning rate would decay (Smith et al. 2017): what it costs and keeps.
+"""A batch that grows where the rate would decay (Smith et al. 2017): what it costs and keeps.
 
-From `results/batch_growth_digits.csv`: three arms on the same seeds. Differences are of pairs of one
-seed, with Student's t over seeds.
+From `results/batch_growth_digits.csv`: three arms on the same seeds. Differences are of pairs of
+one seed, with Student's t over seeds.
 """
 
 import csv
@@ -51,7 +51,10 @@ def paired(runs: Runs, arm: str, name: str, **more: Any) -> Quoted:
     """
     seeds = sorted(runs[arm].keys() & runs[DECAY].keys())
     return mean_of(
-        [runs[arm][seed][name] - runs[DECAY][seed][name] for seed in seeds], of="seeds", **more
+        [runs[arm][seed][name] - runs[DECAY][seed][name] for seed in seeds],
+        of="seeds",
+        nothing=0.0,
+        **more,
     )
 
 

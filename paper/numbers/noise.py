@@ -1,4 +1,4 @@
-"""The gradient noise scale, branching, and the critical batch size of steps to target, side by side.
+"""The noise scale, branching, and the critical batch size of steps to target, side by side.
 
 From the records of branching: at each checkpoint of a tuned run at a small batch size, the critical
 batch size by branching and the noise scale, each with an interval over seeds.
@@ -82,7 +82,7 @@ def quotient(above: BranchAnswer | Interval, below: BranchAnswer | Interval, n: 
     up = math.hypot(math.log(above.high / above.estimate), math.log(below.estimate / below.low))
     ends = (math.exp(each) for each in (value, value - down, value + up))
     estimate, low, high = ends
-    return Quoted(estimate=estimate, low=low, high=high, n=n, of="seeds")
+    return Quoted(estimate=estimate, low=low, high=high, n=n, of="seeds", nothing=1.0)
 
 
 def noise_numbers(results: Path, sweeps: Sequence[Sweep]) -> dict[str, Any]:
@@ -102,7 +102,9 @@ def noise_numbers(results: Path, sweeps: Sequence[Sweep]) -> dict[str, Any]:
             "checkpoints": len(found),
             "seeds": seeds,
             "largest_branch": f"{largest_branch(results, workload):,}",
-            "branching_over_noise": geometric_mean_of(of_noise, of="checkpoints").as_json(),
+            "branching_over_noise": geometric_mean_of(
+                of_noise, of="checkpoints", nothing=1.0
+            ).as_json(),
             "noise_first": _answer(found[0].noise_scale, seeds),
             "noise_last": _answer(last.noise_scale, seeds),
             "branching_last": _answer(last.critical, seeds),

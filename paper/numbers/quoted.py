@@ -16,6 +16,7 @@ from scipy.stats import t
 from models_of_scaling.intervals import Interval
 
 LEVEL: Final = 0.9
+_MOST_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Quoted:
         of: what they are, in the plural: "runs", "cases".
         unit: to stand behind it: "%", "points"; "" for none.
         scale: by which all three are multiplied before they are written: 100 for per cent.
+        nothing: what it is without an effect; no end that differs from it is rounded to it.
     """
 
     estimate: float
@@ -41,6 +43,7 @@ class Quoted:
     level: float = LEVEL
     unit: str = ""
     scale: float = 1.0
+    nothing: float | None = None
 
     @property
     def digits(self) -> int:
@@ -52,8 +55,17 @@ class Quoted:
         if not width:
             return 2 - math.floor(math.log10(min(sizes))) if sizes else 0
         second = 1 - math.floor(math.log10(width) + 1e-9)
+        if min(ends) > 0:
+            second = max(second, -math.floor(math.log10(min(sizes))))
+        if self.nothing is None:
+            return second
         # An end that is not nothing must not be rounded to it.
-        return max(second, -math.floor(math.log10(min(sizes)))) if min(ends) > 0 else second
+        nothing = self.scale * self.nothing
+        while second < _MOST_DIGITS and any(
+            end != nothing and round(end, second) == round(nothing, second) for end in known
+        ):
+            second += 1
+        return second
 
     @property
     def value_text(self) -> str:
@@ -107,15 +119,18 @@ class Quoted:
 
 
 def rounded(value: float, digits: int) -> str:
-    """Return a number with so many decimal places, thousands separated.
+    r"""Return a number with so many decimal places, thousands separated.
 
     >>> rounded(12345.6, -2), rounded(0.0456, 3), rounded(-0.001, 1)
     ('12,300', '0.046', '0.0')
+    >>> rounded(-2.5, 1)
+    '\u22122.5'
     """
     if math.isinf(value):
-        return "infinity" if value > 0 else "-infinity"
+        return "infinity" if value > 0 else "\u2212infinity"
     text = f"{round(value, digits):,.{max(digits, 0)}f}"
-    return text.removeprefix("-") if not float(text.replace(",", "")) else text
+    is_zero = not float(text.replace(",", ""))
+    return text.removeprefix("-") if is_zero else text.replace("-", "\u2212")
 
 
 def percent(share: float) -> str:
@@ -158,8 +173,9 @@ def geometric_mean_of(values: Sequence[float], **more: Any) -> Quoted:
         **more: other fields of `Quoted`.
     """
     logs = mean_of(np.log(np.asarray(values, dtype=float)).tolist(), **more)
-    ends = {name: math.exp(getattr(logs, name)) for name in ("estimate", "low", "high")}
-    return replace(logs, **ends)
+    return replace(
+        logs, estimate=math.exp(logs.estimate), low=math.exp(logs.low), high=math.exp(logs.high)
+    )
 
 
 def direction(number: Quoted, nothing: float, words: tuple[str, str, str]) -> str:

@@ -17,7 +17,7 @@ from scipy.stats import linregress, t
 
 from models_of_scaling.quantities import Floats
 from paper.numbers.quoted import LEVEL, Quoted
-from paper.numbers.sweep_records import Sweep, optimizer_title, workload_title
+from paper.numbers.sweep_records import Sweep, optimizer_title, short_title, workload_title
 
 # Whose momentum sums gradients: the rate that acts is the learning rate over 1 - momentum.
 _SUMS: Final = ("momentum", "nesterov", "lars", "kfac", "adascale", "sam")
@@ -88,6 +88,7 @@ def rate_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
         row: dict[str, Any] = {
             "workload": workload_title(sweep.file.workload),
             "optimizer": optimizer_title(sweep.file.optimizer),
+            "short": short_title(sweep.file.optimizer),
         }
         for part, power in parts_of(sweep).items():
             row[part] = None if power is None else power.as_json()

@@ -38,6 +38,7 @@ FIGURES: Final = (
     FigureSource(name="steps_to_target", records=("sweeps",)),
     FigureSource(name="critical_batch_sizes", records=("sweeps",)),
     FigureSource(name="held_out", records=("sweeps",)),
+    FigureSource(name="easier_targets", records=("sweeps",)),
     FigureSource(name="full_batch", records=("published", "full_batch")),
     FigureSource(name="diffusion", records=("diffusion_fashion_mnist",)),
     FigureSource(
@@ -64,7 +65,7 @@ def _run_minutes(paths: Sequence[Path]) -> float:
 
 
 def reproduction_rows(results: Path, sweeps: Sequence[Sweep]) -> list[dict[str, Any]]:
-    """Return a row for each figure that has its records.
+    """Return a row for the figures of the same records, where they are there.
 
     Args:
         results: the folder of records.
@@ -72,9 +73,11 @@ def reproduction_rows(results: Path, sweeps: Sequence[Sweep]) -> list[dict[str, 
     """
     costs = _costs(results)
     full = sorted((results / "full_batch").glob("*.parquet"))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for figure in FIGURES:
-        minutes, records, commands = 0.0, [], []
+        minutes = 0.0
+        records: list[str] = []
+        commands: list[str] = []
         for record in figure.records:
             if record == "sweeps":
                 whole = [each.file.path for each in sweeps if each.file.has_trials]
@@ -97,13 +100,24 @@ def reproduction_rows(results: Path, sweeps: Sequence[Sweep]) -> list[dict[str, 
                 commands.append(costs[record][1])
                 records.append(record)
         if records:
-            rows.append({
-                "name": figure.name,
+            row = {
+                "names": [figure.name],
                 "records": records,
                 "commands": commands,
-                "minutes": f"{minutes:,.1f}" if minutes < 10 else f"{minutes:,.0f}",
-            })
+                "minutes": _in_words(minutes),
+            }
+            alike = [each for each in rows if each["records"] == records]
+            if alike:
+                alike[0]["names"].append(figure.name)
+            else:
+                rows.append(row)
     return rows
+
+
+def _in_words(minutes: float) -> str:
+    if not minutes:
+        return "none"
+    return f"{minutes:,.1f}" if minutes < 10 else f"{minutes:,.0f}"
 
 
 def dictionary_digests(results: Path) -> dict[str, str]:

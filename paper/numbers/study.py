@@ -8,6 +8,7 @@ from typing import Any
 
 from paper.numbers.back_test import back_test_numbers
 from paper.numbers.claims import check_claims
+from paper.numbers.easier_targets import target_numbers
 from paper.numbers.forecast import IMAGENET_TRAIN_EXAMPLES, forecast_numbers
 from paper.numbers.full_batch import full_batch_numbers
 from paper.numbers.growth import growth_numbers
@@ -44,7 +45,7 @@ class Study:
 
 
 def read_study(results: Path = RESULTS, *, processes: int = 2) -> Study:
-    """Read the records and fit the laws.
+    """Return the records with the laws fitted to them.
 
     Args:
         results: the folder of records.
@@ -60,16 +61,15 @@ def numbers_of(study: Study) -> dict[str, Any]:
         study: the records.
 
     Returns:
-        Plain data, the same for the same records.
-
-    Raises:
-        InputError: where a sentence of the paper no longer holds.
+        Plain data, the same for the same records. Where a sentence of the paper no longer holds
+        they are refused (`claims.check_claims`).
     """
     numbers = {
         "level": percent(LEVEL),
         "held_out_sizes": HELD_OUT,
         "measured": _newest(study),
         "sweeps": sweep_numbers(study.sweeps),
+        "targets": target_numbers(study.sweeps),
         "full_batch": full_batch_numbers(study.results),
         "walks": walk_numbers(study.results),
         "noise": noise_numbers(study.results, study.sweeps),

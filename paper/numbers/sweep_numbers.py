@@ -1,12 +1,11 @@
-"""Section "Steps to target": each optimizer's law, its knee and floor beside momentum's, the batch
-sizes held out, and what the tuning cost.
-"""
+"""Section "Steps to target": each optimizer's law, what was held out, and what tuning cost."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+from scipy.stats import beta
 
 from models_of_scaling.intervals import weighted_quantile
 from models_of_scaling.limit import judge
@@ -89,7 +88,7 @@ def ratio(
     tail = (1 - LEVEL) / 2
     ends = float(weighted_quantile(low, ones, [tail])[0])
     top, middle = (float(each) for each in weighted_quantile(high, ones, [1 - tail, 0.5]))
-    return Quoted(estimate=middle, low=ends, high=top, n=_rows(sweep) + _rows(base))
+    return Quoted(estimate=middle, low=ends, high=top, n=_rows(sweep) + _rows(base), nothing=1.0)
 
 
 def _rows(sweep: Sweep) -> int:
@@ -187,13 +186,11 @@ def share_held(hits: int, cases: int) -> Quoted:
         hits: of the cases.
         cases: at least one.
     """
-    from scipy.stats import beta
-
     tail = (1 - LEVEL) / 2
-    low, high = beta.ppf([tail, 1 - tail], hits + 0.5, cases - hits + 0.5)
+    low, high = (float(beta.ppf(q, hits + 0.5, cases - hits + 0.5)) for q in (tail, 1 - tail))
     share = hits / cases
     return Quoted(
-        estimate=share, low=min(float(low), share), high=max(float(high), share), n=cases,
+        estimate=share, low=min(low, share), high=max(high, share), n=cases,
         of="batch sizes",
     )  # fmt: skip
 

@@ -19,6 +19,13 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.measurements import Measurements
+from models_of_scaling.over_targets.target_study import (
+    TargetStudy,
+    carried_target,
+    default_targets,
+    read_target_study_trials,
+    study_targets,
+)
 from models_of_scaling.prediction import Prediction, predict
 from models_of_scaling.quantities import Floats
 from models_of_scaling.steps_to_target import study_rows, trial_outcomes
@@ -27,6 +34,7 @@ from models_of_scaling.targets import Target
 from models_of_scaling.trials import read_trials
 
 HELD_OUT: Final = 2  # batch sizes, the largest
+TARGETS: Final = 8  # losses at which the critical batch size is asked
 # In the order of the pages; what is not here comes after, by name.
 OPTIMIZERS: Final = {
     "momentum": "SGD with momentum", "lars": "LARS", "lamb": "LAMB", "adam": "Adam",
@@ -68,12 +76,15 @@ class Sweep:
         measured: the rows.
         fit: to all batch sizes.
         held: the fit to all but the largest ones; None where the rest identify no law.
+        targets: the critical batch size at easier targets, read from the same runs; None of records
+            without trials, and where no range of targets takes enough steps at every batch size.
     """
 
     file: SweepFile
     measured: Measurements
     fit: FitRecord
     held: FitRecord | None
+    targets: TargetStudy | None
 
     @cached_property
     def batch_sizes(self) -> Floats:
@@ -141,6 +152,12 @@ def sweep_files(results: Path) -> list[SweepFile]:
 
     Args:
         results: the folder of records.
+
+    Returns:
+        One each; two of the same workload and optimizer are refused.
+
+    Raises:
+        InputError: naming both files.
     """
     found: dict[tuple[str, str], SweepFile] = {}
     for path in sorted((results / "sweeps").glob("*.parquet")):
@@ -163,7 +180,7 @@ def sweep_files(results: Path) -> list[SweepFile]:
 
 
 def read_sweep(file: SweepFile) -> Sweep:
-    """Read one record and fit the laws to it, twice.
+    """Return one record with the laws fitted to it, twice, and over easier targets.
 
     Args:
         file: the record.
@@ -175,11 +192,33 @@ def read_sweep(file: SweepFile) -> Sweep:
         held = fit_laws(measured, FitChoice(holdout_above=limit))
     except InputError:
         held = None
-    return Sweep(file=file, measured=measured, fit=fit_laws(measured, FitChoice()), held=held)
+    return Sweep(
+        file=file,
+        measured=measured,
+        fit=fit_laws(measured, FitChoice()),
+        held=held,
+        targets=easier_targets(file) if file.has_trials else None,
+    )
+
+
+def easier_targets(file: SweepFile) -> TargetStudy | None:
+    """Return the critical batch size at easier targets; None where they can't be asked.
+
+    Args:
+        file: a record with trials.
+    """
+    where = str(file.path)
+    table = read_target_study_trials(file.path, TableChoice())
+    carried = carried_target(table, where=where)
+    try:
+        targets = default_targets(table, carried.metric, carried, count=TARGETS, where=where)
+        return study_targets(table, targets, carried, FitChoice(), path=file.path)
+    except InputError:
+        return None
 
 
 def read_sweeps(results: Path, *, processes: int = 2) -> list[Sweep]:
-    """Read and fit all records.
+    """Return all records, read and fitted.
 
     Args:
         results: the folder of records.

@@ -111,7 +111,7 @@ def local_exponents(studied: StudiedSetting) -> tuple[Floats, Floats]:
 
 
 def _spread_of_slowest(settings: Sequence[StudiedSetting]) -> tuple[float, float]:
-    """Return max - min over batch sizes of the fitted exponents and of those of the last doubling."""
+    """Return max - min over batch sizes: of the fitted exponents, of the last doubling's."""
     slowest = slowest_momentum(settings)
     last = [float(local_exponents(each)[1][-1]) for each in slowest]
     return float(np.ptp([each.exponent.estimate for each in slowest])), float(np.ptp(last))
