@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy.stats import beta
 
+from models_of_scaling.interval_scores import Estimated, over_series, share_over_series
 from models_of_scaling.intervals import weighted_quantile
 from models_of_scaling.limit import judge
 from models_of_scaling.limit_claims import LimitClaim
@@ -179,20 +179,11 @@ def held_out_rows(sweeps: Sequence[Sweep]) -> list[tuple[Sweep, Prediction]]:
     ]
 
 
-def share_held(hits: int, cases: int) -> Quoted:
-    """Return a share with its interval (Jeffreys).
-
-    Args:
-        hits: of the cases.
-        cases: at least one.
-    """
-    tail = (1 - LEVEL) / 2
-    low, high = (float(beta.ppf(q, hits + 0.5, cases - hits + 0.5)) for q in (tail, 1 - tail))
-    share = hits / cases
+def _over_sweeps(found: Estimated, cases: int, **more: Any) -> dict[str, Any]:
     return Quoted(
-        estimate=share, low=min(low, share), high=max(high, share), n=cases,
-        of="batch sizes",
-    )  # fmt: skip
+        estimate=found.value, low=min(found.low, found.value), high=max(found.high, found.value),
+        n=cases, of="batch sizes", **more,
+    ).as_json()  # fmt: skip
 
 
 def held_out_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
@@ -213,12 +204,20 @@ def held_out_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
         })
     inside = sum(bool(each.is_inside) for _, each in found)
     errors = [abs(each.steps.estimate / (each.measured or 1.0) - 1) for _, each in found]
+    names = [sweep.file.title for sweep, _ in found]
+    held = error = None
+    if found:
+        covered = np.array([float(bool(each.is_inside)) for _, each in found])
+        # A sweep counts as one: its batch sizes share their fit.
+        held = _over_sweeps(share_over_series(covered, names), len(found))
+        middle = over_series(np.array(errors), names, np.median)
+        error = _over_sweeps(middle, len(found), unit="%", scale=100.0)
     return {
         "rows": rows,
-        "held": share_held(inside, len(found)).as_json() if found else None,
+        "held": held,
         "inside": inside,
         "cases": len(found),
-        "median_error": percent(float(np.median(errors))) if errors else "",
+        "median_error": error,
         "not_identified": [each.file.title for each in sweeps if each.held is None],
     }
 
@@ -304,7 +303,9 @@ def sentences(sweeps: Sequence[Sweep]) -> dict[str, Any]:
                     critical, 1.0, ("larger than", "smaller than", "not told from")
                 ),
                 "min_steps": steps.as_json(),
-                "min_steps_word": direction(steps, 1.0, ("more", "fewer", "not told from as many")),
+                "min_steps_word": direction(
+                    steps, 1.0, ("more than", "fewer than", "not told from")
+                ),
             })
         said[optimizer] = {
             "title": optimizer_title(optimizer),
@@ -313,7 +314,7 @@ def sentences(sweeps: Sequence[Sweep]) -> dict[str, Any]:
                 parts, "critical_word", ("larger than", "smaller than", "not told from")
             ),
             "steps_verdict": verdict_over(
-                parts, "min_steps_word", ("more", "fewer", "not told apart")
+                parts, "min_steps_word", ("more than", "fewer than", "not told from")
             ),
         }
     return said

@@ -79,8 +79,8 @@ def walk_numbers(results: Path) -> dict[str, Any]:
         "exponent_low": f"{min(each.low for each in exponents):.2f}",
         "exponent_high": f"{max(each.high for each in exponents):.2f}",
         "below_half": all(each.high < 0.5 for each in exponents),
-        "log_tail": _middle_tail(settings, "log"),
-        "power_tail": _middle_tail(settings, "power"),
+        "log_tail": _tails(settings, "log"),
+        "power_tail": _tails(settings, "power"),
         "spread_fitted": _spread_of_slowest(settings)[0],
         "spread_last": _spread_of_slowest(settings)[1],
         "from_steps": f"{steps[0]:,.0f}",
@@ -124,12 +124,12 @@ def slowest_momentum(settings: Sequence[StudiedSetting]) -> list[StudiedSetting]
     return [each for each in ours if each.setting.learning_rate == rate]
 
 
-def _middle_tail(settings: Sequence[StudiedSetting], law: str) -> str:
-    """Return the median over settings of a law's error in forecasting the last quarter."""
+def _tails(settings: Sequence[StudiedSetting], law: str) -> str:
+    """Return a law's error in forecasting the last quarter: the median over settings, and ends."""
     errors = [
-        each.tail_error
+        100 * each.tail_error
         for studied in settings
         for name, each in studied.comparison.competitors.items()
         if name == law
     ]
-    return f"{100 * float(np.median(errors)):.0f} %"
+    return f"{float(np.median(errors)):.0f} % ({min(errors):.0f} to {max(errors):.0f} %)"
