@@ -37,7 +37,7 @@ def draw_rates(ax: Axes, sweeps: list[Sweep]) -> None:
         ax.plot(relative[~below], (rates / at_knee)[~below], marker, color=color, markersize=2.6,
                 markerfacecolor="none", markeredgewidth=0.6)  # fmt: skip
         everywhere.append(relative)
-    ends = np.concatenate(everywhere)
+    ends = np.concatenate(everywhere) if everywhere else np.array([0.25, 4.0])
     grid = np.array([ends.min(), 1.0])
     for power, dashes, name in ((1.0, "-", "linear"), (0.5, "--", "square root")):
         ax.plot(grid, grid**power, dashes, color="black", linewidth=0.8, label=name, zorder=0)
@@ -59,7 +59,7 @@ def draw_powers(ax: Axes, sweeps: list[Sweep]) -> None:
     """
     found = [(each, parts_of(each)["below"]) for each in sweeps]
     known = [(sweep, power) for sweep, power in found if power is not None]
-    ends = [value for _, p in known for value in (p.low, p.high)]
+    ends = [1.0, *(value for _, p in known for value in (p.low, p.high))]
     ax.set_xlim(min(-0.1, *ends) - 0.05, max(1.3, min(2.0, *[max(ends)])) + 0.05)
     for power, dashes in ((1.0, "-"), (0.5, "--"), (0.0, ":")):
         ax.axvline(power, color="black" if power else GREY, linestyle=dashes, linewidth=0.8)

@@ -48,6 +48,7 @@ FIGURES: Final = (
     FigureSource(name="batch_growth", records=("batch_growth_digits.csv",)),
     FigureSource(name="learning_rates", records=("sweeps",)),
     FigureSource(name="back_test", records=("backtest_scores.csv",)),
+    FigureSource(name="forecast", records=("forecast_imagenet.csv", "forecast_machine.csv")),
 )
 
 
@@ -97,8 +98,9 @@ def reproduction_rows(results: Path, sweeps: Sequence[Sweep]) -> list[dict[str, 
                 records.append("published logs, in the package")
             elif (results / record).exists():
                 minutes += costs[record][0]
-                commands.append(costs[record][1])
                 records.append(record)
+                if costs[record][1] not in commands:
+                    commands.append(costs[record][1])
         if records:
             row = {
                 "names": [figure.name],

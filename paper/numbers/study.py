@@ -6,10 +6,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from models_of_scaling.published.series import IMAGENET_TRAIN_EXAMPLES
 from paper.numbers.back_test import back_test_numbers
 from paper.numbers.claims import check_claims
 from paper.numbers.easier_targets import target_numbers
-from paper.numbers.forecast import IMAGENET_TRAIN_EXAMPLES, forecast_numbers
+from paper.numbers.forecast import forecast_numbers
 from paper.numbers.full_batch import full_batch_numbers
 from paper.numbers.growth import growth_numbers
 from paper.numbers.noise import noise_numbers
