@@ -13,8 +13,8 @@ from paper.figures.style import (
     numbers_on,
     optimizer_style,
 )
+from paper.numbers.held_out import held_out_rows
 from paper.numbers.study import Study
-from paper.numbers.sweep_numbers import held_out_rows
 from paper.numbers.sweep_records import short_title, workload_title
 
 

@@ -45,19 +45,25 @@ def forecast_rows(results: Path, quantity: str, evidence: str | None = None) -> 
 
 
 @cache
+def _reference_sizes() -> tuple[int, ...]:
+    """Return the batch size of each reference run."""
+    (series,) = [each for each in steps_series() if each.name == "mlperf_reference"]
+    return tuple(int(size) for size in series.measurements.batch_size)
+
+
 def num_reference_runs(up_to: float) -> int:
     """Return how many of MLPerf's reference runs have at most a batch size.
 
     Args:
         up_to: examples per step.
     """
-    (series,) = [each for each in steps_series() if each.name == "mlperf_reference"]
-    return int((series.measurements.batch_size <= up_to).sum())
+    return sum(size <= up_to for size in _reference_sizes())
 
 
 def largest_fitted(row: Row) -> float:
     """Return the largest batch size that a forecast was fitted to."""
-    return float(row["batch_size"]) / float(row["beyond_fitted"])
+    stated = float(row["batch_size"]) / float(row["beyond_fitted"])  # to five digits
+    return float(min(_reference_sizes(), key=lambda size: abs(size - stated)))
 
 
 def said(row: Row, **more: Any) -> Quoted:
@@ -103,7 +109,7 @@ def _check(results: Path, evidence: str) -> dict[str, Any]:
         "smallest": f"{int(known[0]['batch_size']):,}",
         "largest": f"{int(known[-1]['batch_size']):,}",
         "fitted_to": f"{largest_fitted(known[0]):,.0f}",
-        "n": num_reference_runs(largest_fitted(known[0]) * 1.001),
+        "n": num_reference_runs(largest_fitted(known[0])),
     }
 
 
@@ -122,7 +128,7 @@ def forecast_numbers(results: Path) -> dict[str, Any] | None:
     rows = []
     for row in main:
         size = int(row["batch_size"])
-        runs = num_reference_runs(fitted_to * 1.001)
+        runs = num_reference_runs(fitted_to)
         epochs = said(row, n=runs, scale=size / IMAGENET_TRAIN_EXAMPLES)
         top1 = accuracy[row["batch_size"]]
         rows.append({
@@ -136,7 +142,7 @@ def forecast_numbers(results: Path) -> dict[str, Any] | None:
     return {
         "rows": rows,
         "fitted_to": f"{fitted_to:,.0f}",
-        "runs": num_reference_runs(fitted_to * 1.001),
+        "runs": num_reference_runs(fitted_to),
         "accuracy_epochs": number_in_words(float(next(iter(accuracy.values()))["epochs"])),
         "accuracy_evidence": next(iter(accuracy.values()))["evidence"],
         "checks": [_check(results, each) for each in EVIDENCE if each != "all"],

@@ -5,7 +5,9 @@ size, chosen on test accuracy), and our sweeps and ablation in `results/full_bat
 is tuned by equal search and measured on fresh seeds.
 """
 
+import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,26 +154,43 @@ def own_rows(results: Path) -> list[dict[str, Any]]:
     """
     rungs, rows = own_rungs(results), []
     for (workload, optimizer), rung in rungs.items():
-        means = [float(np.mean(each)) for each in rung.values]
-        units = means if len(means) > 1 else list(rung.values[0])
-        of = "searches" if len(means) > 1 else "seeds"
+        searches = len(rung.values)
+        of = "searches" if searches > 1 else "seeds"
         row: dict[str, Any] = {
             "workload": workload_title(workload),
             "optimizer": rung.label,
             "name": optimizer,
-            "searches": len(means),
+            "searches": searches,
             "runs": rung.num_runs,
-            "accuracy": mean_of(units, of=of, scale=100.0, unit="%").as_json(),
+            "accuracy": _over_searches(rung.values).as_json(),
             "values": rung.values,
         }
+        tests = final_tests(results).get((workload, optimizer))
+        if tests is not None:
+            row["test"] = _over_searches(tests).as_json()
         base = rungs.get((workload, BASELINE))
         if base is not None and optimizer != BASELINE:
-            gain = _quoted_effect(effect(rung, base, "accuracy"), len(means), of)
+            gain = _quoted_effect(effect(rung, base, "accuracy"), searches, of)
             if gain is not None:
                 row["over_momentum"] = gain.as_json()
                 row["word"] = direction(gain, 0.0, ("better", "worse", "not told apart"))
         rows.append(row)
     return rows
+
+
+def final_tests(results: Path) -> dict[tuple[str, str], list[list[float]]]:
+    """Return the test accuracies of the tuned repeats, by workload and optimizer; a list a search.
+
+    Args:
+        results: the folder of records; `full_batch/*.csv` as `surrogate.final_test` writes them.
+    """
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for path in sorted((results / FOLDER).glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                searches = found.setdefault((row["workload"], row["optimizer"]), {})
+                searches.setdefault(row["study"], []).append(float(row["test_accuracy"]))
+    return {key: list(searches.values()) for key, searches in found.items()}
 
 
 def own_setting(results: Path) -> dict[str, str]:
@@ -189,6 +208,14 @@ def own_setting(results: Path) -> dict[str, str]:
         "schedule": first.get("schedule", "constant"),
         "trials": f"{sum(len(table) for table in tables):,}",
     }
+
+
+def _over_searches(values: Sequence[Sequence[float]]) -> Quoted:
+    """Return the mean over searches of the mean over seeds; over seeds where one search is all."""
+    means = [float(np.mean(each)) for each in values]
+    if len(means) > 1:
+        return mean_of(means, of="searches", scale=100.0, unit="%")
+    return mean_of(list(values[0]), of="seeds", scale=100.0, unit="%")
 
 
 def _quoted_effect(found: Effect, n: int, of: str) -> Quoted | None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from paper.numbers.sweep_records import Sweep
 
 _SWEEP: Final = "python -m surrogate.sweep --workload W --optimizer O --out SWEEP"
+_TEST: Final = "python -m surrogate.final_test SWEEP --out TEST.csv"
 _FULL: Final = "python -m surrogate.sweep --workload W --optimizer O --epochs E --out SWEEP"
 
 
@@ -93,6 +94,8 @@ def reproduction_rows(results: Path, sweeps: Sequence[Sweep]) -> list[dict[str, 
                 if full:
                     minutes += _run_minutes(full)
                     commands.append(_FULL)
+                    if list((results / record).glob("*.csv")):
+                        commands.append(_TEST)
                     records.append(f"full_batch/ ({len(full)} files)")
             elif record == "published":
                 records.append("published logs, in the package")

@@ -1,98 +1,21 @@
 """Section "Steps to target": each optimizer's law, what was held out, and what tuning cost."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from models_of_scaling.interval_scores import Estimated, over_series, share_over_series
-from models_of_scaling.intervals import weighted_quantile
 from models_of_scaling.limit import judge
 from models_of_scaling.limit_claims import LimitClaim
-from models_of_scaling.mixture import critical_batch_sizes, mixed, not_told_apart, with_a_floor
-from models_of_scaling.prediction import Prediction
-from models_of_scaling.quantities import Floats
 from models_of_scaling.tuning_cost import tuning_cost_of_table
 from models_of_scaling.wording import law_title, number_in_words
-from paper.numbers.quoted import LEVEL, Quoted, direction, geometric_mean_of, percent, quoted
+from paper.numbers.held_out import held_out_numbers
+from paper.numbers.quoted import Quoted, direction, geometric_mean_of, percent, quoted
+from paper.numbers.ratios import critical_draws, min_steps_draws, num_runs, ratio
 from paper.numbers.sweep_records import Sweep, optimizer_title, short_title, workload_title
 
 BASELINE: Final = "momentum"
-_DRAWS: Final = 20_000
-
-
-def critical_draws(sweep: Sweep, rng: np.random.Generator) -> Floats:
-    """Return draws of B_crit, inf where the rows tell no floor.
-
-    Args:
-        sweep: with its fit.
-        rng: of the draws.
-    """
-    ends = sweep.fit.smallest_batch_size, sweep.fit.largest_batch_size
-    laws = with_a_floor(sweep.fit.laws)
-
-    def of_law(law: Any) -> Floats:
-        no_floor, _ = not_told_apart(law.curves, law.noise_of_draws, ends)
-        return np.asarray(np.where(no_floor, np.inf, critical_batch_sizes(law.curves)))
-
-    return _resampled(*mixed(laws, of_law), rng)
-
-
-def min_steps_draws(sweep: Sweep, rng: np.random.Generator) -> Floats:
-    """Return draws of S_min.
-
-    Args:
-        sweep: with its fit.
-        rng: of the draws.
-    """
-    laws = with_a_floor(sweep.fit.laws)
-    return _resampled(*mixed(laws, lambda law: np.asarray(law.curves.min_steps)), rng)
-
-
-def steps_draws_at(batch_size: float) -> Callable[[Sweep, np.random.Generator], Floats]:
-    """Return what draws steps to target at a batch size.
-
-    Args:
-        batch_size: examples per step.
-    """
-
-    def draws(sweep: Sweep, rng: np.random.Generator) -> Floats:
-        return _resampled(*mixed(sweep.fit.laws, lambda law: law.replicate_steps(batch_size)), rng)
-
-    return draws
-
-
-def _resampled(values: Floats, weights: Floats, rng: np.random.Generator) -> Floats:
-    return np.asarray(rng.choice(values, size=_DRAWS, p=weights / weights.sum()))
-
-
-def ratio(
-    sweep: Sweep, base: Sweep, draws: Callable[[Sweep, np.random.Generator], Floats]
-) -> Quoted:
-    """Return a quantity of one sweep over that of another; their errors are independent.
-
-    Args:
-        sweep: above the line.
-        base: below it.
-        draws: of the quantity.
-    """
-    rng = np.random.default_rng(0)
-    above, below = draws(sweep, rng), draws(base, rng)
-    with np.errstate(invalid="ignore"):
-        values = above / below
-    # Both open: nothing is known of the ratio.
-    low = np.where(np.isnan(values), 0.0, values)
-    high = np.where(np.isnan(values), np.inf, values)
-    ones = np.ones(len(values))
-    tail = (1 - LEVEL) / 2
-    ends = float(weighted_quantile(low, ones, [tail])[0])
-    top, middle = (float(each) for each in weighted_quantile(high, ones, [1 - tail, 0.5]))
-    return Quoted(estimate=middle, low=ends, high=top, n=_rows(sweep) + _rows(base), nothing=1.0)
-
-
-def _rows(sweep: Sweep) -> int:
-    return len(sweep.fit.measured.steps)
 
 
 def baselines(sweeps: Sequence[Sweep]) -> dict[str, Sweep]:
@@ -108,7 +31,7 @@ def row_of(sweep: Sweep, base: Sweep | None) -> dict[str, Any]:
         base: the same workload's momentum; None where there is none, or where this is it.
     """
     fit, file = sweep.fit, sweep.file
-    verdict, n = judge(fit), _rows(sweep)
+    verdict, n = judge(fit), num_runs(sweep)
 
     def claim(each: LimitClaim) -> dict[str, Any]:
         return quoted(each.batch_size, n).as_json()
@@ -170,56 +93,6 @@ def cost_of(sweep: Sweep) -> dict[str, Any]:
 def _tuning_per_measured(sweep: Sweep) -> float:
     cost = tuning_cost_of_table(sweep.trials)
     return sum(each.search + each.shortlist for each in cost) / sum(each.repeat for each in cost)
-
-
-def held_out_rows(sweeps: Sequence[Sweep]) -> list[tuple[Sweep, Prediction]]:
-    """Return every held-out batch size's prediction that has a measurement."""
-    return [
-        (sweep, each) for sweep in sweeps for each in sweep.predictions if each.measured is not None
-    ]
-
-
-def _over_sweeps(found: Estimated, cases: int, **more: Any) -> dict[str, Any]:
-    return Quoted(
-        estimate=found.value, low=min(found.low, found.value), high=max(found.high, found.value),
-        n=cases, of="batch sizes", **more,
-    ).as_json()  # fmt: skip
-
-
-def held_out_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
-    """Return how the predictions of the held-out batch sizes went."""
-    found = held_out_rows(sweeps)
-    rows = []
-    for sweep, each in found:
-        known = 0 if sweep.held is None else len(sweep.held.measured.steps)
-        said = quoted(each.steps, known)
-        rows.append({
-            "workload": workload_title(sweep.file.workload),
-            "optimizer": optimizer_title(sweep.file.optimizer),
-            "batch_size": f"{each.batch_size:,}",
-            "away": f"{each.extrapolation:.3g}x",
-            "predicted": said.as_json(),
-            "measured": number_in_words(float(each.measured or 0.0)),
-            "inside": bool(each.is_inside),
-        })
-    inside = sum(bool(each.is_inside) for _, each in found)
-    errors = [abs(each.steps.estimate / (each.measured or 1.0) - 1) for _, each in found]
-    names = [sweep.file.title for sweep, _ in found]
-    held = error = None
-    if found:
-        covered = np.array([float(bool(each.is_inside)) for _, each in found])
-        # A sweep counts as one: its batch sizes share their fit.
-        held = _over_sweeps(share_over_series(covered, names), len(found))
-        middle = over_series(np.array(errors), names, np.median)
-        error = _over_sweeps(middle, len(found), unit="%", scale=100.0)
-    return {
-        "rows": rows,
-        "held": held,
-        "inside": inside,
-        "cases": len(found),
-        "median_error": error,
-        "not_identified": [each.file.title for each in sweeps if each.held is None],
-    }
 
 
 def sweep_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:

@@ -86,3 +86,14 @@ def test_the_whole_paper_is_built_from_the_committed_records():
     assert content.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 5
     assert {path.stem for path in pdf.parent.glob("*.svg")} == {f.name for f in FIGURES}
+
+
+def test_the_paper_is_a_leaf_of_short_files_that_nobody_imports():
+    for package in ("models_of_scaling", "fullscale", "surrogate"):
+        for path in (PAPER.parent / package).rglob("*.py"):
+            imports = re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
+            assert "paper" not in imports, path
+    for path in PAPER.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith(('"""', 'r"""')), path
+        assert len(text.splitlines()) <= 300, path
