@@ -60,7 +60,7 @@ def draw_intervals(ax: Axes, sweeps: list[Sweep], found: list[Interval], title: 
         color, marker = optimizer_style(sweep.file.optimizer)
         ends = each.low, each.estimate, each.high
         interval_bar(ax, place, ends, color=color, marker=marker)
-    numbers_on(ax, "x", nice_ticks(low, high, most=5))
+    numbers_on(ax, "x", nice_ticks(low, high, most=3))
     ax.set_title(title)
     ax.grid(visible=True, axis="x", color="0.9", linewidth=0.5)
     ax.set_axisbelow(True)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from models_of_scaling.over_targets.target_curve import loss_of
-from paper.figures.style import COLUMN, new_figure, nice_ticks, numbers_on, optimizer_style
+from paper.figures.style import COLUMN, PAGE, new_figure, nice_ticks, numbers_on, optimizer_style
 from paper.numbers.quoted import LEVEL
 from paper.numbers.study import Study
 from paper.numbers.sweep_records import Sweep, short_title, workload_title
@@ -52,7 +52,7 @@ def draw(study: Study) -> Figure:
         each for each in study.sweeps if each.targets is not None and each.targets.law is not None
     ]
     workloads = list(dict.fromkeys(each.file.workload for each in known))
-    figure = new_figure(COLUMN, 2.0)
+    figure = new_figure(COLUMN if len(workloads) < 2 else PAGE, 2.0)
     axes = figure.subplots(1, max(len(workloads), 1), squeeze=False)[0]
     labels: dict[str, Artist] = {}
     for ax, workload in zip(axes, workloads, strict=False):

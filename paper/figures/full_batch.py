@@ -74,18 +74,21 @@ def draw(study: Study) -> Figure:
         study: the records.
     """
     own, recipes = own_rows(study.results), ablations(study.results)
-    rows = 1 + bool(recipes)
-    figure = new_figure(COLUMN, 1.9 + 2.2 * bool(recipes))
-    grid = figure.add_gridspec(rows, 2)
-    draw_published(figure.add_subplot(grid[0, :] if not own else grid[0, 0]))
+    figure = new_figure(COLUMN, 1.9 + 2.1 * bool(recipes))
+    # Parts of their own: the long labels of one must not squeeze the other.
+    parts = figure.subfigures(2, 1, height_ratios=(1.9, 2.1)) if recipes else [figure]
     if own:
-        draw_own(figure.add_subplot(grid[0, 1]), own)
+        left, right = parts[0].subplots(1, 2, width_ratios=(1.15, 1))
+        draw_published(left)
+        left.get_legend().remove()  # the other panel names the colours
+        draw_own(right, own)
+    else:
+        draw_published(parts[0].add_subplot())
     if recipes:
-        ax = figure.add_subplot(grid[1, :])
         table = recipes[0]
         steps = [
             (row["label"], float("nan") if row["mean"] is None else row["mean"],
              effect_of(row["gain"])) for row in table["rows"]
         ]  # fmt: skip
-        draw_ablation(ax, steps, scale=table["scale"])
+        draw_ablation(parts[1].add_subplot(), steps, scale=table["scale"])
     return figure

@@ -14,7 +14,7 @@ from paper.figures.style import (
 )
 from paper.numbers.rates import effective_rates, parts_of
 from paper.numbers.study import Study
-from paper.numbers.sweep_records import Sweep, short_title, workload_title
+from paper.numbers.sweep_records import Sweep, short_title
 
 
 def draw_rates(ax: Axes, sweeps: list[Sweep]) -> None:
@@ -63,16 +63,15 @@ def draw_powers(ax: Axes, sweeps: list[Sweep]) -> None:
     ax.set_xlim(min(-0.1, *ends) - 0.05, max(1.3, min(2.0, *[max(ends)])) + 0.05)
     for power, dashes in ((1.0, "-"), (0.5, "--"), (0.0, ":")):
         ax.axvline(power, color="black" if power else GREY, linestyle=dashes, linewidth=0.8)
-    labels = []
-    several = len({sweep.file.workload for sweep, _ in known}) > 1
-    for place, (sweep, each) in enumerate(known):
+    optimizers = list(dict.fromkeys(sweep.file.optimizer for sweep, _ in known))
+    workloads = list(dict.fromkeys(sweep.file.workload for sweep, _ in known))
+    for sweep, each in known:
         color, marker = optimizer_style(sweep.file.optimizer)
-        ends3 = each.low, each.estimate, each.high
-        interval_bar(ax, place, ends3, color=color, marker=marker)
-        name = short_title(sweep.file.optimizer)
-        labels.append(f"{name}, {workload_title(sweep.file.workload)}" if several else name)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(len(labels) - 0.4, -0.6)
+        shift = 0.24 * (workloads.index(sweep.file.workload) - (len(workloads) - 1) / 2)
+        place = optimizers.index(sweep.file.optimizer) + shift
+        interval_bar(ax, place, (each.low, each.estimate, each.high), color=color, marker=marker)
+    ax.set_yticks(range(len(optimizers)), [short_title(name) for name in optimizers])
+    ax.set_ylim(len(optimizers) - 0.4, -0.6)
     ax.set_xticks([0.0, 0.5, 1.0], ["0", "1/2", "1"])
     ax.tick_params(axis="y", length=0)
     ax.set_xlabel("power of batch size")
@@ -85,7 +84,7 @@ def draw(study: Study) -> Figure:
         study: the records.
     """
     sweeps = [each for each in study.sweeps if each.file.has_trials]
-    figure = new_figure(COLUMN, max(1.9, 0.8 + 0.13 * len(sweeps)))
+    figure = new_figure(COLUMN, 2.0)
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 0.9))
     draw_rates(left, sweeps)
     draw_powers(right, sweeps)

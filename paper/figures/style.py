@@ -118,8 +118,8 @@ def nice_ticks(low: float, high: float, *, most: int = 6) -> list[float]:
     for within in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
         found = [f * 10.0**d for d in decades for f in within if low <= f * 10.0**d <= high]
         if len(found) <= most:
-            break
-    return found
+            return found
+    return found[:: int(np.ceil(len(found) / most))]
 
 
 def interval_bar(

@@ -46,6 +46,7 @@ def target_numbers(sweeps: Sequence[Sweep]) -> dict[str, Any]:
     return {
         "rows": rows,
         "of": len(rows),
+        "workloads": len({row["workload"] for row in rows}),
         "grows": sum(row["word"] == "grows" for row in rows),
         "shrinks": sum(row["word"] == "shrinks" for row in rows),
         "untold": sum(row["word"] == "not told from constant" for row in rows),

@@ -127,7 +127,7 @@ def rounded(value: float, digits: int) -> str:
     '\u22122.5'
     """
     if math.isinf(value):
-        return "infinity" if value > 0 else "\u2212infinity"
+        return "\u221e" if value > 0 else "\u2212\u221e"
     text = f"{round(value, digits):,.{max(digits, 0)}f}"
     is_zero = not float(text.replace(",", ""))
     return text.removeprefix("-") if is_zero else text.replace("-", "\u2212")

@@ -145,7 +145,7 @@ def compared(sweeps: Sequence[Sweep], optimizer: str) -> dict[str, dict[str, Quo
 
 
 def verdict_over(parts: Sequence[dict[str, Any]], key: str, words: tuple[str, ...]) -> str:
-    """Return what holds of the workloads, counted where they differ.
+    """Return what holds of the workloads beside momentum, counted where they differ.
 
     Args:
         parts: one a workload.
@@ -153,13 +153,17 @@ def verdict_over(parts: Sequence[dict[str, Any]], key: str, words: tuple[str, ..
         words: in the order to be said.
 
     Returns:
-        One of the words, or "larger than on 1, not told from on 2 of 3 workloads,".
+        "larger than momentum's", or which word holds on how many workloads.
     """
     counts = Counter(part[key] for part in parts)
     if len(counts) == 1:
-        return str(parts[0][key])
-    said = [f"{word} (on {counts[word]})" for word in words if counts[word]]
-    return f"{' or '.join(said)}"
+        return f"{parts[0][key]} momentum\u2019s"
+    said = [
+        f"{word} momentum\u2019s on {counts[word]} workload{'s' if counts[word] > 1 else ''}"
+        for word in words
+        if counts[word]
+    ]
+    return " and ".join(said)
 
 
 def sentences(sweeps: Sequence[Sweep]) -> dict[str, Any]:

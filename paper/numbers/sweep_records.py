@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -227,5 +228,6 @@ def read_sweeps(results: Path, *, processes: int = 2) -> list[Sweep]:
     files: Sequence[SweepFile] = sweep_files(results)
     if processes == 1 or len(files) < 3:
         return [read_sweep(file) for file in files]
-    with ProcessPoolExecutor(processes) as pool:
+    # Forked from a process with threads (pyarrow has some) a worker can hang.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         return list(pool.map(read_sweep, files))

@@ -58,7 +58,7 @@ def test_an_open_end_is_said_as_a_bound():
     assert number.text == "more than 90.0"
     assert number.full_text == "more than 90.0 (n = 5 runs)"
     half_open = Quoted(estimate=120.0, low=90.0, high=math.inf, n=5)
-    assert half_open.text == "120 (90 to infinity)"
+    assert half_open.text == "120 (90 to \u221e)"
 
 
 def test_an_end_that_is_not_nothing_is_not_rounded_to_it():
@@ -69,15 +69,17 @@ def test_an_end_that_is_not_nothing_is_not_rounded_to_it():
 
 
 def test_words_of_direction_need_an_interval_that_leaves_out_nothing():
-    words = ("larger", "smaller", "not told apart")
+    words = ("larger than", "smaller than", "not told from")
     said = [
         direction(Quoted(estimate=1.5, low=low, high=high, n=2), 1.0, words)
         for low, high in ((1.1, 2.0), (0.2, 0.9), (0.9, 2.0))
     ]
     assert said == list(words)
-    parts = [{"word": "larger"}, {"word": "larger"}, {"word": "not told apart"}]
-    assert verdict_over(parts, "word", words) == "larger (on 2) or not told apart (on 1)"
-    assert verdict_over(parts[:2], "word", words) == "larger"
+    parts = [{"word": "larger than"}, {"word": "larger than"}, {"word": "not told from"}]
+    assert verdict_over(parts, "word", words) == (
+        "larger than momentum\u2019s on 2 workloads and not told from momentum\u2019s on 1 workload"
+    )
+    assert verdict_over(parts[:2], "word", words) == "larger than momentum\u2019s"
 
 
 def test_means_have_students_interval_over_their_values():
