@@ -60,6 +60,12 @@ CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
         row["noise_last"]["value"] < row["branching_last"]["value"]
         for row in numbers["noise"]["rows"]
     ),
+    "intervals of predictions hold what they promise, on every group of series": lambda numbers: (
+        all(
+            row["held"]["low"] <= row["held"]["level"] <= row["held"]["high"]
+            for row in numbers["back_test"]["rows"]
+        )
+    ),
     "on published series no error is told from today's practice": lambda numbers: (
         numbers["back_test"]["better"]["clear"] == 0
     ),
