@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from models_of_scaling.plots.ablation import draw_ablation
 from paper.figures.style import COLUMN, new_figure, optimizer_style
@@ -76,19 +76,23 @@ def draw(study: Study) -> Figure:
     own, recipes = own_rows(study.results), ablations(study.results)
     figure = new_figure(COLUMN, 1.9 + 2.1 * bool(recipes))
     # Parts of their own: the long labels of one must not squeeze the other.
-    parts = figure.subfigures(2, 1, height_ratios=(1.9, 2.1)) if recipes else [figure]
+    upper: FigureBase = figure
+    lower: FigureBase = figure
+    if recipes:
+        parts = np.asarray(figure.subfigures(2, 1, height_ratios=(1.9, 2.1)))
+        upper, lower = parts.tolist()
     if own:
-        left, right = parts[0].subplots(1, 2, width_ratios=(1.15, 1))
+        left, right = upper.subplots(1, 2, width_ratios=(1.15, 1))
         draw_published(left)
         left.get_legend().remove()  # the other panel names the colours
         draw_own(right, own)
     else:
-        draw_published(parts[0].add_subplot())
+        draw_published(upper.add_subplot())
     if recipes:
         table = recipes[0]
         steps = [
             (row["label"], float("nan") if row["mean"] is None else row["mean"],
              effect_of(row["gain"])) for row in table["rows"]
         ]  # fmt: skip
-        draw_ablation(parts[1].add_subplot(), steps, scale=table["scale"])
+        draw_ablation(lower.add_subplot(), steps, scale=table["scale"])
     return figure
