@@ -170,7 +170,8 @@ def own_rows(results: Path) -> list[dict[str, Any]]:
             row["test"] = _over_searches(tests).as_json()
         base = rungs.get((workload, BASELINE))
         if base is not None and optimizer != BASELINE:
-            gain = _quoted_effect(effect(rung, base, "accuracy"), searches, of)
+            n = searches if searches > 1 else rung.num_runs
+            gain = _quoted_effect(effect(rung, base, "accuracy"), n, of)
             if gain is not None:
                 row["over_momentum"] = gain.as_json()
                 row["word"] = direction(gain, 0.0, ("better", "worse", "not told apart"))

@@ -68,6 +68,14 @@ def test_others_are_compared_with_momentum_in_points_with_an_interval(results):
     assert lamb["word"] == "better"
 
 
+def test_where_one_search_is_all_the_unit_is_the_seed(results):
+    for path in (results / "full_batch").glob("*_[12].parquet"):
+        path.unlink()
+    _, lamb = own_rows(results)
+    assert (lamb["accuracy"]["of"], lamb["accuracy"]["n"]) == ("seeds", 2)
+    assert (lamb["over_momentum"]["of"], lamb["over_momentum"]["n"]) == ("seeds", 2)
+
+
 def test_the_setting_and_the_cost_are_read_from_the_trials(results):
     assert own_setting(results) == {
         "batch_size": "50,000", "examples": "50,000", "epochs": "35", "schedule": "linear",
