@@ -9,7 +9,7 @@ STUDY ?= study
 export OMP_NUM_THREADS := 1
 export MPLBACKEND := Agg
 
-.PHONY: help study study-quick test check notebooks format clean
+.PHONY: help study study-quick test check notebooks paper format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -60,6 +60,10 @@ notebooks: $(STAMP) ## Run the notebooks and render them to notebooks/rendered/*
 		$(BIN)/jupytext --quiet --to ipynb --output notebooks/rendered/$$name.ipynb notebooks/$$name.py && \
 		$(BIN)/jupyter nbconvert --to html --execute --log-level WARN notebooks/rendered/$$name.ipynb || exit 1; \
 	done
+
+paper: $(STAMP) ## Build the paper from committed records: paper/generated/paper.pdf
+	$(BIN)/python -m pip install --quiet --editable '.[paper]'
+	$(BIN)/python -m paper.build
 
 format: $(DEV_STAMP) ## Format the code in place
 	$(BIN)/ruff check --fix .

@@ -70,7 +70,7 @@ Row = dict[str, Any]
 
 def steps_rows(series: Measurements, whole: FitRecord) -> list[Row]:
     """Return steps to top-1 75.9 % by each kind of evidence."""
-    small = series.take(np.flatnonzero(series.batch_size <= SMALL))
+    small = series.take(series.batch_size <= SMALL)
     larger = sorted({int(b) for b in series.batch_size if b > SMALL})
     predicted: dict[str, Sequence[Prediction]] = {
         "all": predict(whole, ASKED),
