@@ -8,7 +8,7 @@ from models_of_scaling.diffusion.study import StudiedSetting
 from models_of_scaling.plots.steps_to_target import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 from paper.figures.style import COLUMN, batch_axis, new_figure, numbers_on
 from paper.numbers.study import Study
-from paper.numbers.walks import local_exponents, slowest_momentum, walks_of
+from paper.numbers.walks import local_exponents, slowest_momentum
 
 
 def draw_local(ax: Axes, settings: list[StudiedSetting]) -> None:
@@ -78,7 +78,7 @@ def draw(study: Study) -> Figure:
     Args:
         study: the records.
     """
-    settings = walks_of(study.results).settings
+    settings = study.walks.settings
     figure = new_figure(COLUMN, 2.0)
     left, right = figure.subplots(1, 2)
     draw_local(left, slowest_momentum(settings))

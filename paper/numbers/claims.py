@@ -35,6 +35,12 @@ CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
         numbers["walks"]["spread_last"] < numbers["walks"]["spread_fitted"]
     ),
     "at equal tries the published order is momentum, LARS, LAMB": _published_order,
+    "with the regime adapted no setting follows log t either": lambda numbers: (
+        numbers["regime"]["not_log"] == numbers["regime"]["settings"]
+    ),
+    "adapted rates bring the distances no nearer to each other": lambda numbers: (
+        numbers["regime"]["with"]["low"] > 1 > numbers["regime"]["without"]["high"]
+    ),
     "branching lies above the noise scale on every workload": lambda numbers: all(
         row["branching_over_noise"]["low"] > 1 for row in numbers["noise"]["rows"]
     ),

@@ -1,11 +1,14 @@
 """All records of the study, read and fitted once, and all numbers of the paper made from them."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from models_of_scaling.diffusion.study import DiffusionStudy
 from models_of_scaling.published.series import IMAGENET_TRAIN_EXAMPLES
 from paper.numbers.back_test import back_test_numbers
 from paper.numbers.claims import check_claims
@@ -16,10 +19,11 @@ from paper.numbers.growth import growth_numbers
 from paper.numbers.noise import noise_numbers
 from paper.numbers.quoted import LEVEL, percent
 from paper.numbers.rates import rate_numbers
+from paper.numbers.regime import regime_numbers
 from paper.numbers.reproduction import reproduction_rows
 from paper.numbers.sweep_numbers import sweep_numbers
-from paper.numbers.sweep_records import HELD_OUT, Sweep, read_sweeps
-from paper.numbers.walks import walk_numbers
+from paper.numbers.sweep_records import HELD_OUT, Sweep, read_sweep, sweep_files
+from paper.numbers.walks import ADAPTED, WALKS, study_walks, walk_numbers
 
 PAPER = Path(__file__).parents[1]
 RESULTS = PAPER / "results"
@@ -39,10 +43,14 @@ class Study:
     Attributes:
         results: the folder of records.
         sweeps: those to a target, with their fits.
+        walks: distances from the start, at constant rates.
+        adapted: the same with Hoffer's regime adaptation.
     """
 
     results: Path
     sweeps: list[Sweep]
+    walks: DiffusionStudy
+    adapted: DiffusionStudy
 
 
 def read_study(results: Path = RESULTS, *, processes: int = 2) -> Study:
@@ -50,9 +58,23 @@ def read_study(results: Path = RESULTS, *, processes: int = 2) -> Study:
 
     Args:
         results: the folder of records.
-        processes: that share the fits.
+        processes: that share the fits; 1 for this one alone.
     """
-    return Study(results=results, sweeps=read_sweeps(results, processes=processes))
+    files, folders = sweep_files(results), [results / WALKS, results / ADAPTED]
+    if processes == 1:
+        walks, adapted = map(study_walks, folders)
+        return Study(
+            results=results,
+            sweeps=[read_sweep(file) for file in files],
+            walks=walks,
+            adapted=adapted,
+        )
+    # Forked from a process with threads (pyarrow has some) a worker can hang.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        studies = [pool.submit(study_walks, folder) for folder in folders]  # the longest, first
+        sweeps = list(pool.map(read_sweep, files))
+        walks, adapted = (each.result() for each in studies)
+    return Study(results=results, sweeps=sweeps, walks=walks, adapted=adapted)
 
 
 def numbers_of(study: Study) -> dict[str, Any]:
@@ -72,7 +94,8 @@ def numbers_of(study: Study) -> dict[str, Any]:
         "sweeps": sweep_numbers(study.sweeps),
         "targets": target_numbers(study.sweeps),
         "full_batch": full_batch_numbers(study.results),
-        "walks": walk_numbers(study.results),
+        "walks": walk_numbers(study.walks),
+        "regime": regime_numbers(study.walks, study.adapted),
         "noise": noise_numbers(study.results, study.sweeps),
         "growth": growth_numbers(study.results),
         "rates": rate_numbers(study.sweeps),

@@ -4,11 +4,8 @@ A record that is added is taken up by itself: its workload and optimizer stand i
 two largest batch sizes of each sweep are predicted from the others by a fit that never saw them.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -216,18 +213,3 @@ def easier_targets(file: SweepFile) -> TargetStudy | None:
         return study_targets(table, targets, carried, FitChoice(), path=file.path)
     except InputError:
         return None
-
-
-def read_sweeps(results: Path, *, processes: int = 2) -> list[Sweep]:
-    """Return all records, read and fitted.
-
-    Args:
-        results: the folder of records.
-        processes: that share the fits; 1 for this one alone.
-    """
-    files: Sequence[SweepFile] = sweep_files(results)
-    if processes == 1 or len(files) < 3:
-        return [read_sweep(file) for file in files]
-    # Forked from a process with threads (pyarrow has some) a worker can hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(read_sweep, files))

@@ -1,7 +1,6 @@
 """Section "Ultra-slow diffusion": which law the distance from the start follows, and where not."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,9 @@ from models_of_scaling.wording import number_in_words
 from paper.numbers.quoted import LEVEL, quoted
 from paper.numbers.sweep_records import optimizer_title
 
-FOLDER: Final = "diffusion_fashion_mnist"
+WALKS: Final = "diffusion_fashion_mnist"
+# With Hoffer's regime adaptation.
+ADAPTED: Final = "diffusion_regime_fashion_mnist"
 FROM_STEPS: Final = 32.0
 _REPLICATES: Final = 400
 _LAWS: Final = {
@@ -23,15 +24,15 @@ _LAWS: Final = {
 }  # fmt: skip
 
 
-@cache
-def walks_of(results: Path) -> DiffusionStudy:
-    """Return the study of the recorded walks beyond their first steps.
+def study_walks(folder: Path, *, replicates: int = _REPLICATES) -> DiffusionStudy:
+    """Return the study of recorded walks beyond their first steps.
 
     Args:
-        results: the folder of records.
+        folder: of the walks.
+        replicates: of the bootstrap.
     """
-    walks = read_walks(results / FOLDER, WalkChoice(from_steps=FROM_STEPS))
-    return study_diffusion(walks, replicates=_REPLICATES, level=LEVEL, seed=0)
+    walks = read_walks(folder, WalkChoice(from_steps=FROM_STEPS))
+    return study_diffusion(walks, replicates=replicates, level=LEVEL, seed=0)
 
 
 def _row(studied: StudiedSetting) -> dict[str, Any]:
@@ -55,13 +56,12 @@ def _range(steps: tuple[float, float]) -> str:
     return f"{number_in_words(steps[0])} to {number_in_words(steps[1])}"
 
 
-def walk_numbers(results: Path) -> dict[str, Any]:
+def walk_numbers(study: DiffusionStudy) -> dict[str, Any]:
     """Return the section's numbers.
 
     Args:
-        results: the folder of records.
+        study: of the walks at constant rates.
     """
-    study = walks_of(results)
     settings = study.settings
     behind = [each.comparison.behind("log") for each in settings]
     exponents = [each.exponent for each in settings]

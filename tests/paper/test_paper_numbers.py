@@ -15,17 +15,9 @@ from paper.numbers.claims import CLAIMS, check_claims
 from paper.numbers.full_batch import best_of, expected_best
 from paper.numbers.quoted import Quoted, direction, geometric_mean_of, mean_of
 from paper.numbers.reproduction import dictionary_digests, unlisted_or_changed
-from paper.numbers.study import RESULTS, Study, as_text, numbers_of
+from paper.numbers.study import RESULTS, as_text, numbers_of
 from paper.numbers.sweep_numbers import verdict_over
-from paper.numbers.sweep_records import SweepFile, read_sweep, sweep_files
-
-
-@pytest.fixture(scope="module")
-def study():
-    """The records with one sweep only: every part of the numbers, few fits."""
-    path = RESULTS / "fashion_mnist.csv"
-    file = SweepFile(path=path, workload="fashion_mnist", optimizer="momentum", has_trials=False)
-    return Study(results=RESULTS, sweeps=[read_sweep(file)])
+from paper.numbers.sweep_records import sweep_files
 
 
 @pytest.fixture(scope="module")

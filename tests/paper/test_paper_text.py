@@ -9,8 +9,7 @@ from models_of_scaling.errors import InputError
 from paper.build import GENERATED, build
 from paper.figures.style import look, svg_of
 from paper.numbers.reproduction import FIGURES
-from paper.numbers.study import PAPER, RESULTS, Study
-from paper.numbers.sweep_records import SweepFile, read_sweep
+from paper.numbers.study import PAPER, RESULTS
 
 TEXT = (PAPER / "paper.typ").read_text(encoding="utf-8")
 # Words of the pages, not numbers of ours: widths in per cent of a column or page.
@@ -45,13 +44,6 @@ def test_every_source_that_is_cited_is_in_the_bibliography():
     cited = set(re.findall(r"(?<!\w)@([\w-]+)", TEXT))
     assert cited <= known | labels
     assert known <= cited, "sources that nobody cites"
-
-
-@pytest.fixture(scope="module")
-def study():
-    path = RESULTS / "fashion_mnist.csv"
-    file = SweepFile(path=path, workload="fashion_mnist", optimizer="momentum", has_trials=False)
-    return Study(results=RESULTS, sweeps=[read_sweep(file)])
 
 
 def test_batch_sizes_stand_on_a_log2_axis_with_their_unit(study):
