@@ -9,14 +9,15 @@ import time
 
 import pytest
 import torch
-from torch.func import vmap
 from torch.nn import Parameter
 
 import fullscale  # noqa: F401 - its guard must be there before torchvision is imported
+from fullscale.data.digits import digits_arrays
 from fullscale.models import build_network
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
-from fullscale.optimizers.update_rule import TensorTraits
+from surrogate.training.mapped_step import take_step
+from surrogate.training.task import Task
 
 ROUNDS = 7
 
@@ -94,8 +95,9 @@ def test_lars_and_lamb_take_few_times_fused_sgd_and_less_than_timm(resnet50):
         report(timed(steps, time.perf_counter), "fused SGD", "wall, 2 threads")
     finally:
         torch.set_num_threads(before)
-    # To reach are 2.0 and 3.0. LARS is there (1.9 to 2.2 measured); LAMB is not (3.7 to 4.6): its
-    # roots and quotients cost more than its memory. These bounds hold what there is.
+    # To reach are 2.0 and 3.0. LARS is there (1.7 to 2.2 measured); LAMB is not (3.2 to 4.6): fused
+    # Adam alone takes 1.4, and two norms, a copy and the last step 0.4 to 0.6 each. These bounds
+    # hold what there is.
     assert ratios["momentum"] < 1.4
     assert ratios["lars"] < 2.6
     assert ratios["lamb"] < 5.5
@@ -105,35 +107,37 @@ def test_lars_and_lamb_take_few_times_fused_sgd_and_less_than_timm(resnet50):
         assert ratios["lamb"] < 0.6 * ratios["lamb of timm"]
 
 
-def test_a_step_of_lars_in_a_population_of_32_costs_little_more_than_one_of_sgd():
-    members, shapes = 32, [(64, 64), (64,), (128, 64), (10, 128)]
+@pytest.mark.parametrize("batch_size", [16, 64, 256])
+def test_a_step_of_lars_in_a_population_of_32_costs_little_more_than_one_of_sgd(batch_size):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            steps = {name: population_step(name, batch_size) for name in ("sgd", "lars", "lamb")}
+            times = {name: [] for name in steps}
+            for _ in range(10):
+                for name, values in timed(steps, time.process_time).items():
+                    times[name] += values
+    finally:
+        torch.set_num_threads(before)
+    title = f"a whole step of 32 members at batch size {batch_size}, traced"
+    ratios = report(times, "sgd", title)
+    # To reach is 1.5; measured 1.15 to 1.47, the most at the smallest batch.
+    assert ratios["lars"] < 1.8
+
+
+def population_step(name, batch_size, members=32):
+    task = Task(
+        data=digits_arrays(), model="mlp", rule=get_update_rule(name), batch_size=batch_size
+    )
+    parameters, buffers = task.stacked_network.stack([task.network(k) for k in range(members)])
+    changing = parameters, buffers, task.init_states(parameters)
+    numbers = {
+        key: torch.full((members,), float(value))
+        for key, value in task.rule.numbers(learning_rate=0.01).items()
+    }
     generator = torch.Generator().manual_seed(2)
-
-    def step_of(name):
-        rule = get_update_rule(name)
-        numbers = {"learning_rate": 0.1, **rule.defaults, "weight_decay": 1e-4}
-        stacked = {key: torch.full((members,), float(value)) for key, value in numbers.items()}
-        tensors = [torch.randn(members, *shape, generator=generator) for shape in shapes]
-        gradients = [torch.randn(members, *shape, generator=generator) for shape in shapes]
-        states = [vmap(rule.init_state)(tensor) for tensor in tensors]
-
-        def one(parameters, gradients, states, numbers):
-            return [
-                rule.update(p, g, s, numbers, TensorTraits())
-                for p, g, s in zip(parameters, gradients, states, strict=True)
-            ]
-
-        mapped = vmap(one)
-        traced = torch.fx.experimental.proxy_tensor.make_fx(mapped)(
-            tensors, gradients, states, stacked
-        )
-        return lambda: traced(tensors, gradients, states, stacked)
-
-    steps = {"momentum": step_of("momentum"), "lars": step_of("lars")}
-    times = {name: [] for name in steps}
-    for _ in range(30):
-        for name, values in timed(steps, time.process_time).items():
-            times[name] += values
-    ratios = report(times, "momentum", "update rule alone, 32 members, as populations trace it")
-    # Of the rule alone: gradients, the same for both, are most of a member's step.
-    assert ratios["lars"] < 2.5
+    chosen = torch.stack([
+        torch.randperm(1024, generator=generator)[:batch_size] for _ in range(members)
+    ])
+    return lambda: take_step(task, changing, numbers, chosen)
