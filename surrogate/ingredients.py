@@ -7,6 +7,8 @@ import argparse
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from models_of_scaling.errors import InputError
+
 if TYPE_CHECKING:
     from fullscale.loss import ClassifierLoss
     from fullscale.optimizers.parameter_groups import ParameterGroups
@@ -31,9 +33,19 @@ class Ingredients:
     no_trust_ratio: str = _USUAL
 
     def __post_init__(self) -> None:
-        """Check what is not the default; the loss and the groups refuse in one line."""
-        if self.chosen:
-            _ = self.loss, self.groups
+        """Check what is not the default.
+
+        Raises:
+            InputError: the loss's or the groups' own line, with the flag as a sweep has it.
+        """
+        try:
+            if self.chosen:
+                _ = self.loss, self.groups
+        except InputError as error:
+            line = str(error)
+            for each in fields(self):
+                line = line.replace(f"--model.{each.name}", f"--{each.name.replace('_', '-')}")
+            raise InputError(line) from error
 
     @property
     def chosen(self) -> dict[str, float | str]:

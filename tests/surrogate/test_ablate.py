@@ -97,7 +97,7 @@ def test_ingredients_name_a_study_of_their_own_and_none_keeps_the_old_name(tmp_p
         ({"warmup": "10 steps"}, "must have one unit"),
         ({"decay_power": 3.0}, "decay_power 3 is not one of"),
         ({"weight_decay": "much"}, "'much' is no number"),
-        ({"label_smoothing": 1.5}, "label_smoothing 1.5 must be in [0, 1)"),
+        ({"label_smoothing": 1.5}, "--label-smoothing 1.5 must be in [0, 1)"),
     ],
 )
 def test_what_can_not_be_compared_is_refused_in_one_line(change, words, tmp_path, capsys):
