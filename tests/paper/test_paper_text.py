@@ -1,6 +1,7 @@
 """What is typed in paper.typ: no digit of ours, only figures and sources that are there."""
 
 import importlib
+import json
 import re
 
 import pytest
@@ -70,14 +71,36 @@ def test_a_record_that_is_not_what_the_dictionary_says_stops_the_build(tmp_path)
         build(tmp_path, tmp_path / "out")
 
 
-@pytest.mark.slow
-def test_the_whole_paper_is_built_from_the_committed_records():
+@pytest.fixture(scope="module")
+def pdf():
     pytest.importorskip("typst")
-    pdf = build(RESULTS, GENERATED / "test")
+    return build(RESULTS, GENERATED / "test")
+
+
+@pytest.mark.slow
+def test_the_whole_paper_is_built_from_the_committed_records(pdf):
     content = pdf.read_bytes()
     assert content.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", content)) >= 5
     assert {path.stem for path in pdf.parent.glob("*.svg")} == {f.name for f in FIGURES}
+
+
+def quoted_in(numbers):
+    """Every number of the paper with its interval and what it rests on."""
+    if isinstance(numbers, dict):
+        own = {numbers["full"]} if isinstance(numbers.get("full"), str) else set()
+        return own.union(*map(quoted_in, numbers.values()))
+    return set().union(*map(quoted_in, numbers)) if isinstance(numbers, list) else set()
+
+
+@pytest.mark.slow
+def test_every_number_of_the_readmes_study_is_one_of_the_papers(pdf):
+    known = quoted_in(json.loads((pdf.parent / "numbers.json").read_text(encoding="utf-8")))
+    readme = (PAPER.parent / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## What our own study found")[1].split("\n## ")[0]
+    said = re.findall(r"\S+(?: %)? \([^()]*; n = [^()]*\)", " ".join(section.split()))
+    assert len(said) >= 10
+    assert [each for each in said if each not in known] == []
 
 
 def test_the_paper_is_a_leaf_of_short_files_that_nobody_imports():
