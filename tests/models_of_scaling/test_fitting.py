@@ -133,7 +133,8 @@ def test_the_maximum_is_the_one_that_statsmodels_finds():
     model.df_model, model.df_resid = 3, 24  # it would count the columns of x instead
     model.exog_names[:] = ["floor", "fall", "log_sigma"]
     start = np.array([4.0, 5.0, -2.0])
-    result = model.fit(start_params=start, method="bfgs", gtol=1e-7, disp=False, skip_hessian=True)
+    # Numerical gradients are off by up to 1e-6 here, by the processor: a smaller one is not found.
+    result = model.fit(start_params=start, method="bfgs", gtol=1e-5, disp=False, skip_hessian=True)
     got = [*fit.theta_RP[0], fit.log_sigma_R[0]]
     np.testing.assert_allclose(got, result.params, atol=1e-4)  # BFGS with numerical gradients
 
