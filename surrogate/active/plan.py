@@ -19,6 +19,7 @@ from surrogate.protocol import Plan, Protocol
 _FIRST_SHARE: Final = 2
 _SLOWEST_FACTOR: Final = 1.5
 _SHORTLIST: Final = 3
+_RACE_LEAST: Final = _SHORTLIST + 1
 _NAMED_BY_TRIALS: Final = 64
 
 
@@ -70,6 +71,7 @@ def active_plan(plan: Plan) -> ActivePlan:
         trials=max(2, full.trials // _FIRST_SHARE),
         shortlist=1 if deterministic else min(_SHORTLIST, full.shortlist),
         slowest_factor=_SLOWEST_FACTOR,
+        race_least=_RACE_LEAST,
     )
     content = {each.name: getattr(plan, each.name) for each in fields(plan)}
     return ActivePlan(**content | {"protocol": protocol})

@@ -10,6 +10,7 @@ from surrogate.active.actions import Effort
 from surrogate.active.plan import ActivePlan
 from surrogate.active.run import asked_trials
 from surrogate.protocol import Plan
+from surrogate.search import next_stage
 
 Records = Mapping[int, Sequence[Trial]]  # trials by batch size
 
@@ -58,3 +59,20 @@ def with_repeats_reordered(trials: Sequence[Trial], rng: np.random.Generator) ->
             for trial, other in zip(group, order, strict=True)
         ]
     return reordered
+
+
+def compute_trials(plan: Plan, batch_size: int, done: Sequence[Trial]) -> list[Trial]:
+    """Return a batch size's trials with those that are missing computed in this process.
+
+    Args:
+        plan: of a simulator; nothing would keep the runs of another workload.
+        batch_size: examples per step.
+        done: trials that are there.
+    """
+    from surrogate.engines import run_stage
+
+    trials = list(done)
+    while stage := next_stage(plan, batch_size, trials):
+        for finished in run_stage(plan, batch_size, stage):
+            trials += finished
+    return trials
