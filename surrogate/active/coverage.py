@@ -27,7 +27,7 @@ from surrogate.simulator.optimum import optimal_steps
 
 # As on digits: of log steps, what a search of 64 trials leaves, and what one seed adds.
 _TUNING_NOISE, _SEED_NOISE = 0.05, 0.13
-_FULL, _FIRST, _MOST = Effort(trials=64, repeats=5), Effort(trials=32, repeats=5), 20
+_FULL, _FIRST, _MOST = Effort(trials=64, repeats=5), Effort(trials=32, repeats=5), 10
 _CRITICAL: Final = Question(name="critical_batch_size")
 _NO_BUDGET: Final = 10**9
 
@@ -126,13 +126,12 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("curve", help=", ".join(CURVES))
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.3, help="of the full grid's cost, at most")
-    parser.add_argument("--replicates", type=int, default=200, help="draws of each law")
     asked = parser.parse_args(argv)
     if asked.curve not in CURVES:
         raise InputError(f"{asked.curve} is not {' or '.join(CURVES)}")
     if asked.seeds < 1:
         raise InputError(f"--seeds {asked.seeds} must be at least 1")
-    choice = FitChoice(replicates=asked.replicates)
+    choice = FitChoice()
     curve, found = CURVES[asked.curve](), list[Comparison]()
     for seed in range(asked.seeds):
         each = compare_on_curve(curve, seed, share=asked.share, choice=choice)

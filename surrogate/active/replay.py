@@ -21,9 +21,8 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
 from models_of_scaling.wording import interval_in_words
-from surrogate.active.actions import Effort
 from surrogate.active.comparison import Comparison, compare_trials, summary_in_words
-from surrogate.active.plan import active_plan
+from surrogate.active.plan import active_plan, most_effort
 from surrogate.active.question import QUESTIONS, Question
 from surrogate.active.recorded_trials import (
     compute_trials,
@@ -58,12 +57,16 @@ def simulated_comparisons(
         plan = _full_plan(name, seed)
         sizes = SweepSettings(workload=name, out=Path()).sizes
         full = {size: compute_trials(plan, size, []) for size in sizes}
-        most = Effort(trials=plan.protocol.trials, repeats=1)
         active = active_plan(plan)
         yield (
             name,
             compare_trials(
-                (plan, full), (active, None), question, most=most, share=share, choice=choice
+                (plan, full),
+                (active, None),
+                question,
+                most=most_effort(plan),
+                share=share,
+                choice=choice,
             ),
         )
 
@@ -118,7 +121,8 @@ def recorded_comparisons(
             )
             yield f"{optimizer}, sweep {seed}, order {number}", compare_trials(
                 (plan, full), (active, mine), question,
-                most=recorded_effort(active, mine), share=share, choice=choice,
+                most=recorded_effort(active, mine, most=most_effort(plan)),
+                share=share, choice=choice,
             )  # fmt: skip
 
 
@@ -135,7 +139,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--replays", type=int, default=8, help="of each recorded sweep")
     parser.add_argument("--share", type=float, default=0.3, help="of the full grid's cost, at most")
     asked = parser.parse_args(argv)
-    question, choice = Question.parse(asked.ask), FitChoice(replicates=200)
+    question, choice = Question.parse(asked.ask), FitChoice()
     pairs = (
         simulated_comparisons(
             asked.workload, range(asked.seeds), question, share=asked.share, choice=choice

@@ -25,15 +25,15 @@ SIZES = tuple(2**power for power in range(11))
 # A hyperbola like that of the digits.
 TRUTH = {size: 25.0 * (1 + 120.0 / size) for size in SIZES}
 FAST = FitChoice(replicates=50, laws=("hyperbola",))
-MENU = Menu(batch_sizes=SIZES, max_steps=(10**6,) * len(SIZES), most=Effort(trials=64, repeats=20))
+MENU = Menu(batch_sizes=SIZES, max_steps=(10**6,) * len(SIZES), most=Effort(trials=64, repeats=10))
 FIRST = Effort(trials=32, repeats=5)
 ROOT = Path(__file__).parents[2]
-# Active studies, and the grids of two sweeps; the paper's records are the grids of the others.
+# Active studies, and the grids of two of their sweeps; the grids of two more are the paper's.
 DIGITS = (
     ROOT / "tests" / "references" / "digits_design",
     *(
         ROOT / "paper" / "results" / "sweeps" / f"digits_{optimizer}.parquet"
-        for optimizer in ("momentum", "adam", "lars")
+        for optimizer in ("momentum", "adam")
     ),
 )
 
@@ -132,16 +132,18 @@ def test_the_same_measurements_give_the_same_decision():
     first, again = decided(CRITICAL, MENU), decided(CRITICAL, MENU)
     assert first == again
     assert first.action is not None
-    assert "gain per example" in first.in_words
+    assert "most gain for its cost" in first.in_words
 
 
-def test_the_action_with_most_gain_per_example_is_taken():
+def test_no_action_gains_more_beyond_half_of_the_best_rate_than_the_one_taken():
     measured, cells = noisy(3).measure(FIRST, (1, 8, 128))
     fit = fit_laws(measured, FAST)
     chosen = decide(fit, cells, FIRST, CRITICAL, MENU).action
     others = weigh_actions(fit, cells, FIRST, CRITICAL, MENU)
     assert {each.kind for each in others} == {"visit", "repeat", "search"}
-    assert chosen.gain_per_example == max(each.gain_per_example for each in others)
+    rate = 0.5 * max(each.gain_per_example for each in others)
+    beyond = {each: each.gain - rate * each.cost for each in others}
+    assert beyond[chosen] == max(beyond.values())
 
 
 def test_steps_at_a_small_batch_size_do_not_make_it_measure_a_large_one():
@@ -180,7 +182,7 @@ def test_on_known_curves_half_of_the_designs_are_as_narrow_at_30_percent_of_the_
     choice = FitChoice(replicates=50, laws=(law,))
     known = curve()
     found = [compare_on_curve(known, seed, share=0.3, choice=choice) for seed in range(20)]
-    # Measured: MEASURED_CURVES
+    # Measured: 0.85 at 20 % on the simulator's, 0.89 at 23 % on the hyperbola.
     assert np.median([each.width_ratio for each in found]) <= 1
     assert max(each.cost_share for each in found) <= 0.3 * 1.05
 
@@ -191,11 +193,11 @@ def test_recorded_digits_give_the_grids_interval_at_30_percent_of_its_cost_in_th
     found = [
         each
         for _, each in recorded_comparisons(
-            "digits", DIGITS, CRITICAL, replays=4, share=0.3, choice=choice
+            "digits", DIGITS, CRITICAL, replays=5, share=0.3, choice=choice
         )
     ]
     assert len(found) >= 20
-    # Measured: MEASURED_DIGITS
+    # Measured, 6 orders of each of 4 sweeps: 0.75 at 24 %, the dearest 29 %.
     assert np.median([each.width_ratio for each in found]) <= 1
     # A budget counts what an action is hardly going to exceed: a twentieth is room for more.
     assert max(each.cost_share for each in found) <= 0.3 * 1.05
