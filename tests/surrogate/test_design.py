@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 
 from models_of_scaling.errors import InputError
+from models_of_scaling.intervals import Interval
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from surrogate.active.actions import Effort, Menu
 from surrogate.active.belief import Belief, Experiment, expected_log_width
 from surrogate.active.cells import noise_left
-from surrogate.active.coverage import compare_on_curve, digits_hyperbola, simulated_curve
+from surrogate.active.coverage import (
+    compare_on_curve,
+    digits_hyperbola,
+    share_that_holds,
+    simulated_curve,
+)
 from surrogate.active.noise_model import ACTIVE_RATES, NoisyCurve
 from surrogate.active.question import Question
 from surrogate.active.replay import recorded_comparisons
@@ -172,6 +178,22 @@ def test_measured_batch_sizes_all_have_the_same_effort():
     for state in run_design(curve.measure, FIRST, CRITICAL, menu, FAST):
         assert set(curve.efforts.values()) == {state.effort}
     assert state.decision.action is None
+
+
+def test_the_share_of_intervals_that_hold_the_truth_and_its_standard_error():
+    def interval(low, high):
+        return Interval(estimate=low, low=low, high=high, level=0.9, method="")
+
+    found = [interval(0.5, 2), interval(0.5, math.inf), interval(1.5, 2), interval(1, 1)]
+    assert share_that_holds(found, 1.0) == (0.75, pytest.approx(math.sqrt(0.75 * 0.25 / 4)))
+
+
+def test_a_known_curve_takes_twice_its_fewest_steps_at_its_critical_batch_size():
+    known = simulated_curve()
+    sizes, steps = (np.log(list(x)) for x in (known.steps, known.steps.values()))
+    at_critical = np.exp(np.interp(math.log(known.critical_batch_size), sizes, steps))
+    # The largest batch size is 100 times the critical one: its 31 steps are the fewest.
+    assert at_critical == pytest.approx(2 * known.steps[2**18], rel=1e-6)
 
 
 @pytest.mark.slow
