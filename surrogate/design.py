@@ -9,7 +9,8 @@ so many repeats of the winner. Three kinds of action are weighed against each ot
 
 The gain of an action is what it is expected to take off the log width of the asked interval
 (`active.belief`), its cost what the batch sizes measured so far paid (`active.cells`), and the
-action with most gain per example is next. docs/active_design.md says why effort is never unequal.
+action with most gain beyond what its examples would gain later is next. docs/active_design.md says
+why effort is never unequal.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ from surrogate.active.weigh import weigh_actions
 
 # Of a log width; what is expected to narrow less is no reason to train.
 _LEAST_GAIN: Final = 1e-3
+# Gain per example of what comes later, over the best action's now. By gain per example alone a
+# design buys the small batch sizes one by one, and lacks the budget for the large one that says
+# most: on known curves, 1.02 of the grid's log width at 22 % of its cost instead of 0.89 at 23 %.
+_LATER_RATE: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,9 @@ def decide(
     if not affordable:
         budget = number_in_words(menu.budget_examples)
         return stopped("budget", f"stop: no useful action fits the budget of {budget} examples")
-    best = max(affordable, key=lambda each: each.gain_per_example)
+    # What is left to gain is dearer: more gain is worth paying for up to twice the present rate.
+    rate = _LATER_RATE * max(each.gain_per_example for each in affordable)
+    best = max(affordable, key=lambda each: each.gain - rate * each.cost)
     return Decision(
         action=best,
         stop="",

@@ -34,6 +34,8 @@ class Protocol:
         border_margin: share of a log range within which an optimum counts as on the border.
         widening_width: share of the log range that a widening adds.
         max_widenings: at most so many a batch size.
+        race_least: where it is more than 0, a search stage is a race (`surrogate.race`) that stops
+            all but so many; with a searched length or a fixed one there is none.
     """
 
     trials: int = 64
@@ -46,6 +48,7 @@ class Protocol:
     border_margin: float = 0.05
     widening_width: float = 0.3
     max_widenings: int = 2
+    race_least: int = 0
 
     def __post_init__(self) -> None:
         """Check each field.
@@ -134,6 +137,23 @@ class Plan:
         chosen.pop("num_train_examples", None)  # a column of its own
         return chosen | ({"schedule": self.schedule.name} if self.schedule.has_length else {})
 
+    def races(self, stage: str) -> bool:
+        """Return whether a stage is a race: its trials run together, and are kept together.
+
+        Args:
+            stage: its name.
+        """
+        is_search = stage not in {"shortlist", "repeat"}
+        fixed = self.budget.epochs is not None or self.schedule.has_length
+        return self.protocol.race_least > 0 and is_search and not fixed
+
+    @property
+    def _named_protocol(self) -> dict[str, object]:
+        content: dict[str, object] = asdict(self.protocol) | {"repeats": None}
+        if not self.protocol.race_least:  # so that studies of older releases keep their names
+            del content["race_least"]
+        return content
+
     @property
     def study(self) -> str:
         """Name: workload, optimizer and a short hash of everything that changes the trials.
@@ -144,7 +164,7 @@ class Plan:
             "version": PROTOCOL_VERSION,
             "target": str(self.target),
             "space": asdict(self.space),
-            "protocol": asdict(self.protocol) | {"repeats": None},
+            "protocol": self._named_protocol,
             "budget": self.budget.chosen,
             "schedule": asdict(self.schedule),
             # Those of older releases are the defaults, and their studies keep their names.

@@ -135,7 +135,7 @@ class SweepLoop:
             stage, self._plan, size, waiting_trials(self._plan, size, self._folder)
         )
         count = min(shares, len(rest.candidates) // _MIN_SHARE) if rest else 0
-        if stage is None or rest is None or count < 2:
+        if stage is None or rest is None or count < 2 or self._plan.races(stage.name):
             lock.close()
             return False
         self._splits[size] = _SplitStage(stage=stage, lock=lock, shares_running=count)

@@ -18,6 +18,7 @@ from pathlib import Path
 from models_of_scaling.trials import Trial, read_trials, table_to_trials, write_trials
 from surrogate.evaluation_grid import last_evaluation
 from surrogate.protocol import Plan, Stage
+from surrogate.race import cut_trial
 from surrogate.workloads import get_workload
 
 try:
@@ -138,23 +139,7 @@ def cut_alike(trials: Sequence[Trial], plan: Plan, stage: Stage) -> list[Trial]:
     if uncut or not known:
         return list(trials)
     budget = last_evaluation(int(plan.protocol.slowest_factor * min(known)))
-    return [_cut(trial, budget) if trial.steps > budget else trial for trial in trials]
-
-
-def _cut(trial: Trial, budget: int) -> Trial:
-    kept = sum(step <= budget for step in trial.curve_steps)
-    return replace(
-        trial,
-        status="not_reached",
-        steps=budget,
-        examples=budget * trial.batch_size,
-        # What was computed beyond was in vain: the share up to the cut is what it costs.
-        wall_time_s=trial.wall_time_s * budget / trial.steps,
-        curve_steps=trial.curve_steps[:kept],
-        curve_train_loss=trial.curve_train_loss[:kept],
-        curve_validation_loss=trial.curve_validation_loss[:kept],
-        curve_validation_accuracy=trial.curve_validation_accuracy[:kept],
-    )
+    return [cut_trial(trial, budget) if trial.steps > budget else trial for trial in trials]
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class Action:
 
     @property
     def gain_per_example(self) -> float:
-        """What actions are ranked by."""
+        """Expected decrease of the log width by one example."""
         return self.gain / self.cost
 
 
@@ -85,6 +85,6 @@ def action_in_words(action: Action) -> str:
         "search": f"{action.effort.trials} trials at every batch size measured",
     }[action.kind]
     return (
-        f"{what}: most gain per example, high / low expected to shrink by a factor of "
+        f"{what}: most gain for its cost, high / low expected to shrink by a factor of "
         f"{math.exp(action.gain):.2f} for {number_in_words(action.cost)} examples"
     )

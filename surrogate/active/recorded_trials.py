@@ -10,6 +10,7 @@ from surrogate.active.actions import Effort
 from surrogate.active.plan import ActivePlan
 from surrogate.active.run import asked_trials
 from surrogate.protocol import Plan
+from surrogate.search import next_stage
 
 Records = Mapping[int, Sequence[Trial]]  # trials by batch size
 
@@ -19,11 +20,19 @@ def renamed(trials: Records, plan: Plan) -> dict[int, list[Trial]]:
     return {size: [replace(each, study=plan.study) for each in of] for size, of in trials.items()}
 
 
-def recorded_effort(plan: ActivePlan, records: Records) -> Effort:
-    """Return the most effort, by doublings, that was recorded at every batch size."""
-    most = Effort(trials=plan.protocol.trials, repeats=plan.protocol.repeats)
+def recorded_effort(plan: ActivePlan, records: Records, *, most: Effort) -> Effort:
+    """Return the largest effort, by doublings, that was recorded at every batch size.
+
+    Args:
+        plan: with the effort to start from, which was recorded.
+        records: of the study.
+        most: that is not exceeded.
+    """
+    found = Effort(trials=plan.protocol.trials, repeats=plan.protocol.repeats)
 
     def is_there(effort: Effort) -> bool:
+        if effort.trials > most.trials or effort.repeats > most.repeats:
+            return False
         wanted = plan.with_effort(trials=effort.trials, repeats=effort.repeats)
         try:
             for size, trials in records.items():
@@ -32,11 +41,11 @@ def recorded_effort(plan: ActivePlan, records: Records) -> Effort:
             return False
         return True
 
-    while is_there(replace(most, repeats=2 * most.repeats)):
-        most = replace(most, repeats=2 * most.repeats)
-    while is_there(replace(most, trials=2 * most.trials)):
-        most = replace(most, trials=2 * most.trials)
-    return most
+    while is_there(replace(found, repeats=2 * found.repeats)):
+        found = replace(found, repeats=2 * found.repeats)
+    while is_there(replace(found, trials=2 * found.trials)):
+        found = replace(found, trials=2 * found.trials)
+    return found
 
 
 def with_repeats_reordered(trials: Sequence[Trial], rng: np.random.Generator) -> list[Trial]:
@@ -58,3 +67,20 @@ def with_repeats_reordered(trials: Sequence[Trial], rng: np.random.Generator) ->
             for trial, other in zip(group, order, strict=True)
         ]
     return reordered
+
+
+def compute_trials(plan: Plan, batch_size: int, done: Sequence[Trial]) -> list[Trial]:
+    """Return a batch size's trials with those that are missing computed in this process.
+
+    Args:
+        plan: of a simulator; nothing would keep the runs of another workload.
+        batch_size: examples per step.
+        done: trials that are there.
+    """
+    from surrogate.engines import run_stage
+
+    trials = list(done)
+    while stage := next_stage(plan, batch_size, trials):
+        for finished in run_stage(plan, batch_size, stage):
+            trials += finished
+    return trials

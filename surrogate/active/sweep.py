@@ -17,14 +17,11 @@ from models_of_scaling.law_fit import FitChoice
 from models_of_scaling.trials import Trial, read_trials, table_to_trials
 from models_of_scaling.wording import interval_in_words, number_in_words
 from surrogate.active.actions import Effort, Menu
-from surrogate.active.plan import ActivePlan, active_plan
+from surrogate.active.plan import ActivePlan, active_plan, most_effort
 from surrogate.active.question import QUESTIONS, Question
 from surrogate.active.run import DesignState, TrialLedger, first_effort, run_design
 from surrogate.protocol import Plan
 from surrogate.run_sweep import MakeWorkers, SweepSettings, run_sweep
-
-# Repeats may grow to so many times those of a full sweep, search trials to a full sweep's.
-_MOST_REPEATS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,13 +181,11 @@ def run_active_sweep(
     content = {name: getattr(settings, name) for name in SweepSettings.__dataclass_fields__}
     active = ActiveSettings(**content)
     plan = active_plan(settings.plan)
-    full = settings.plan.protocol
-    repeats = 1 if plan.is_deterministic else _MOST_REPEATS * full.repeats
     budget, precision = choice.budget_examples, choice.precision
     menu = Menu(
         batch_sizes=settings.sizes,
         max_steps=tuple(settings.plan.budget.steps(size) for size in settings.sizes),
-        most=Effort(trials=full.trials, repeats=repeats),
+        most=most_effort(settings.plan),
         budget_examples=math.inf if budget is None else budget,
         precision=1.0 if precision is None else precision,
     )

@@ -47,6 +47,8 @@ class StopRule:
         slowest_factor: the budget of all shrinks to this multiple of the fewest steps to target
             among the members, so far; infinity switches it off.
         fewest_steps: the fewest steps to target known before the population began, if any.
+        race_least: where it is more than 0, the members race (`surrogate.race`), and all but so
+            many may be stopped for being behind.
         divergence_factor: a training loss above this multiple of its value at the start is
             divergence, as is one that is not finite.
     """
@@ -56,6 +58,7 @@ class StopRule:
     stop_at_target: bool = True
     slowest_factor: float = float("inf")
     fewest_steps: int | None = None
+    race_least: int = 0
     divergence_factor: float = float("inf")
 
     def budget(self, fewest_steps: int | None) -> int:

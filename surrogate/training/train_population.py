@@ -9,6 +9,7 @@ from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
 from surrogate.evaluation_grid import EvaluationGrid, next_evaluation
 from surrogate.population import Population
+from surrogate.race import Race
 from surrogate.training.members import Member, Progress, Result, StopRule
 from surrogate.training.task import Task
 
@@ -44,6 +45,7 @@ def train_population(
         limits[member] = stop_rule.divergence_factor * population.evaluate(place)[0]
     lengths = [_planned_length(member, stop_rule.max_steps) for member in members]
     fewest_steps, next_on_grid = stop_rule.fewest_steps, grid(0)
+    race = _race(stop_rule, len(members))
     while any(member is not None for member in population.places):
         started = time.perf_counter()
         staying = [member for _, member in population.active()]
@@ -55,8 +57,12 @@ def train_population(
             if member in due:
                 whole = not stop_rule.stop_at_target and now >= min(budget, lengths[member])
                 curves[member].append(now, population.evaluate(place, whole=whole))
+        behind: set[int] = set()
         if now == next_on_grid:
             next_on_grid = grid(now)
+            if race is not None:
+                standing = {m: float(getattr(curves[m], race.target.metric)[-1]) for m in staying}
+                behind = race.fallen_behind(standing)
         statuses = {member: _status(curves[member], stop_rule, limits[member]) for member in due}
         if fewest_steps is None or now < fewest_steps:
             fewest_steps = now if "reached" in statuses.values() else fewest_steps
@@ -65,6 +71,7 @@ def train_population(
             _result(member, status, curves[member], stop_rule.target)
             for member, status in sorted(statuses.items())
             if now >= min(over, lengths[member])
+            or member in behind
             or status == "diverged"
             or (status == "reached" and stop_rule.stop_at_target)
         ]
@@ -73,6 +80,12 @@ def train_population(
             curves[member].wall_time_s += share
         population.release({result.member for result in left})
         yield left
+
+
+def _race(stop_rule: StopRule, num_members: int) -> Race | None:
+    if stop_rule.target is None or not stop_rule.race_least:
+        return None
+    return Race(target=stop_rule.target, num_runs=num_members, least=stop_rule.race_least)
 
 
 def _planned_length(member: Member, max_steps: int) -> int:

@@ -8,27 +8,40 @@ import numpy as np
 import pytest
 
 from models_of_scaling.errors import InputError
+from models_of_scaling.intervals import Interval
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from surrogate.active.actions import Effort, Menu
 from surrogate.active.belief import Belief, Experiment, expected_log_width
 from surrogate.active.cells import noise_left
-from surrogate.active.noise_model import ACTIVE_RATES, FULL_RATES, NoisyCurve
+from surrogate.active.coverage import (
+    compare_on_curve,
+    digits_hyperbola,
+    share_that_holds,
+    simulated_curve,
+)
+from surrogate.active.noise_model import ACTIVE_RATES, NoisyCurve
 from surrogate.active.question import Question
 from surrogate.active.replay import recorded_comparisons
 from surrogate.active.run import run_design
 from surrogate.active.weigh import weigh_actions
 from surrogate.design import decide, first_batch_sizes
-from surrogate.noisy_quadratic import power_law_spectrum
-from surrogate.simulator.methods import METHODS
-from surrogate.simulator.optimum import optimal_steps
 
 CRITICAL = Question(name="critical_batch_size")
 SIZES = tuple(2**power for power in range(11))
 # A hyperbola like that of the digits.
 TRUTH = {size: 25.0 * (1 + 120.0 / size) for size in SIZES}
 FAST = FitChoice(replicates=50, laws=("hyperbola",))
-MENU = Menu(batch_sizes=SIZES, max_steps=(10**6,) * len(SIZES), most=Effort(trials=64, repeats=20))
+MENU = Menu(batch_sizes=SIZES, max_steps=(10**6,) * len(SIZES), most=Effort(trials=64, repeats=10))
 FIRST = Effort(trials=32, repeats=5)
+ROOT = Path(__file__).parents[2]
+# Active studies, and the grids of two of their sweeps; the grids of two more are the paper's.
+DIGITS = (
+    ROOT / "tests" / "references" / "digits_design",
+    *(
+        ROOT / "paper" / "results" / "sweeps" / f"digits_{optimizer}.parquet"
+        for optimizer in ("momentum", "adam")
+    ),
+)
 
 
 def noisy(seed, rates=ACTIVE_RATES):
@@ -125,16 +138,18 @@ def test_the_same_measurements_give_the_same_decision():
     first, again = decided(CRITICAL, MENU), decided(CRITICAL, MENU)
     assert first == again
     assert first.action is not None
-    assert "gain per example" in first.in_words
+    assert "most gain for its cost" in first.in_words
 
 
-def test_the_action_with_most_gain_per_example_is_taken():
+def test_no_action_gains_more_beyond_half_of_the_best_rate_than_the_one_taken():
     measured, cells = noisy(3).measure(FIRST, (1, 8, 128))
     fit = fit_laws(measured, FAST)
     chosen = decide(fit, cells, FIRST, CRITICAL, MENU).action
     others = weigh_actions(fit, cells, FIRST, CRITICAL, MENU)
     assert {each.kind for each in others} == {"visit", "repeat", "search"}
-    assert chosen.gain_per_example == max(each.gain_per_example for each in others)
+    rate = 0.5 * max(each.gain_per_example for each in others)
+    beyond = {each: each.gain - rate * each.cost for each in others}
+    assert beyond[chosen] == max(beyond.values())
 
 
 def test_steps_at_a_small_batch_size_do_not_make_it_measure_a_large_one():
@@ -165,47 +180,47 @@ def test_measured_batch_sizes_all_have_the_same_effort():
     assert state.decision.action is None
 
 
-@pytest.mark.slow
-def test_on_the_simulators_curve_half_of_the_designs_are_as_narrow_at_30_percent_of_the_cost():
-    sizes = tuple(2**power for power in range(4, 19))
-    spectrum = power_law_spectrum(num_modes=300, curvature_exponent=1.1)
-    found = optimal_steps(spectrum, sizes, 0.01, METHODS["momentum"])
-    steps = {each.batch_size: each.steps for each in found}
-    choice = FitChoice(replicates=50, laws=("p_norm_knee",))
-    ratios, shares = [], []
-    for seed in range(20):
-        noise = {"steps": steps, "tuning_noise": 0.05, "seed_noise": 0.13, "seed": seed}
-        grid = NoisyCurve(rates=FULL_RATES, **noise)
-        rows, cells = grid.measure(Effort(trials=64, repeats=5), sizes)
-        full = CRITICAL.interval(fit_laws(rows, choice))
-        cost = sum(cell.examples for cell in cells)
-        menu = Menu(
-            batch_sizes=sizes,
-            max_steps=(10**7,) * len(sizes),
-            most=Effort(trials=64, repeats=20),
-            budget_examples=0.3 * cost,
-            precision=full.high / full.low,
-        )
-        design = NoisyCurve(rates=ACTIVE_RATES, **noise)
-        *_, last = run_design(design.measure, FIRST, CRITICAL, menu, choice)
-        active = last.decision.interval
-        ratios.append(math.log(active.high / active.low) / math.log(full.high / full.low))
-        shares.append(last.decision.spent / cost)
-    # Measured: 0.78 at 21 %, the dearest 28 %.
-    assert np.median(ratios) <= 1
-    assert np.median(shares) <= 0.3
+def test_the_share_of_intervals_that_hold_the_truth_and_its_standard_error():
+    def interval(low, high):
+        return Interval(estimate=low, low=low, high=high, level=0.9, method="")
+
+    found = [interval(0.5, 2), interval(0.5, math.inf), interval(1.5, 2), interval(1, 1)]
+    assert share_that_holds(found, 1.0) == (0.75, pytest.approx(math.sqrt(0.75 * 0.25 / 4)))
+
+
+def test_a_known_curve_takes_twice_its_fewest_steps_at_its_critical_batch_size():
+    known = simulated_curve()
+    sizes, steps = (np.log(list(x)) for x in (known.steps, known.steps.values()))
+    at_critical = np.exp(np.interp(math.log(known.critical_batch_size), sizes, steps))
+    # The largest batch size is 100 times the critical one: its 31 steps are the fewest.
+    assert at_critical == pytest.approx(2 * known.steps[2**18], rel=1e-6)
 
 
 @pytest.mark.slow
-def test_recorded_digits_are_replayed_within_30_percent_of_the_full_grids_cost():
+@pytest.mark.parametrize(
+    ("curve", "law"), [(simulated_curve, "p_norm_knee"), (digits_hyperbola, "hyperbola")]
+)
+def test_on_known_curves_half_of_the_designs_are_as_narrow_at_30_percent_of_the_cost(curve, law):
+    choice = FitChoice(replicates=50, laws=(law,))
+    known = curve()
+    found = [compare_on_curve(known, seed, share=0.3, choice=choice) for seed in range(20)]
+    # Measured: 0.85 at 20 % on the simulator's, 0.89 at 23 % on the hyperbola.
+    assert np.median([each.width_ratio for each in found]) <= 1
+    assert max(each.cost_share for each in found) <= 0.3 * 1.05
+
+
+@pytest.mark.slow
+def test_recorded_digits_give_the_grids_interval_at_30_percent_of_its_cost_in_the_median():
     choice = FitChoice(replicates=50, laws=("hyperbola",))
-    records = Path(__file__).parents[1] / "references" / "digits_design"
-    pairs = list(
-        recorded_comparisons("digits", records, CRITICAL, replays=1, share=0.3, choice=choice)
-    )
-    assert len(pairs) == 2
-    for _, each in pairs:
-        # A budget counts what an action is hardly going to exceed: a twentieth is room for more.
-        assert each.cost_share <= 0.3 * 1.05
-        assert each.active.is_bounded
-        assert 1024 not in each.batch_sizes  # a third of the grid's cost
+    found = [
+        each
+        for _, each in recorded_comparisons(
+            "digits", DIGITS, CRITICAL, replays=5, share=0.3, choice=choice
+        )
+    ]
+    assert len(found) >= 20
+    # Measured, 6 orders of each of 4 sweeps: 0.75 at 24 %, the dearest 29 %.
+    assert np.median([each.width_ratio for each in found]) <= 1
+    # A budget counts what an action is hardly going to exceed: a twentieth is room for more.
+    assert max(each.cost_share for each in found) <= 0.3 * 1.05
+    assert all(each.active.is_bounded for each in found)

@@ -7,7 +7,7 @@ import pytest
 
 from surrogate.active.cells import charged_examples
 from surrogate.active.plan import active_plan
-from surrogate.active.replay import compute_trials
+from surrogate.active.recorded_trials import compute_trials
 from surrogate.active.sweep import ActiveSettings
 from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
