@@ -60,8 +60,8 @@ class Layout:
 
 
 # 50 and 10 are what is promised. Where batch sizes repeat, as in most studies, a law is evaluated
-# once for each and more is reached. Where none does, medians over laws are 86 to 125 and 15 to 20 on
-# one machine and 58 to 84 and 11 to 17 on a newer one, which runs the loops twice as fast; with
+# once for each and more is reached. Where none does, medians over laws are 86 to 125 and 15 to 20
+# on one machine and 58 to 84 and 11 to 17 on a newer one, which runs the loops twice as fast; with
 # censored rows 62 to 102 and 12 to 22, and 34 to 65 and 9 to 19. The bounds are what the slower of
 # both has to spare: 40 and 8, and for censored rows, where 50 is missed there, half of it.
 LAYOUTS = {
