@@ -66,9 +66,9 @@ def image_workloads(spaces: Mapping[str, SearchSpace]) -> tuple[Workload, ...]:
     """
     # The MLPs' targets: runs of one seed at momentum 0.5 to 0.9 took 72, 29 and 26 steps on MNIST
     # at batch sizes 64, 1,024 and 60,000, and 106, 33 and 27 on Fashion-MNIST; 0.1 lower, 44 and 42
-    # at the whole set, which then takes more than an hour to search. The convolutional networks': 72
-    # to 110 steps at batch size 1,024 and momentum 0.9, untuned (docs/workloads.md). Those of CIFAR-100
-    # and the ImageNet subset have not been tried on runs.
+    # at the whole set, which then takes more than an hour to search. The convolutional networks'
+    # take 72 to 110 steps at batch size 1,024 and momentum 0.9, untuned (docs/workloads.md). Those
+    # of CIFAR-100 and the ImageNet subset have not been tried on runs.
     mnist: dict[str, Any] = {
         "batch_sizes": _MNIST_BATCH_SIZES,
         "spaces": spaces,
