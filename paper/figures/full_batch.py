@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
+from models_of_scaling.best_of_runs import expected_best
 from models_of_scaling.plots.ablation import draw_ablation
 from paper.figures.style import COLUMN, new_figure, optimizer_style
 from paper.numbers.full_batch import (
@@ -12,7 +13,6 @@ from paper.numbers.full_batch import (
     ablations,
     best_of,
     effect_of,
-    expected_best,
     own_rows,
     published_accuracies,
 )
@@ -29,7 +29,7 @@ def draw_published(ax: Axes) -> None:
     for folder, optimizer in PUBLISHED.items():
         values, (color, marker) = published_accuracies(folder), optimizer_style(optimizer)
         tries = np.unique(np.geomspace(1, len(values), 60).astype(int))
-        ax.plot(tries, 100 * expected_best(values, tries), color=color,
+        ax.plot(tries, 100 * expected_best(values, tries.tolist()), color=color,
                 label=short_title(optimizer))  # fmt: skip
         equal = best_of(values, EQUAL_TRIES)
         ax.plot([EQUAL_TRIES] * 2, [100 * equal.low, 100 * equal.high], color=color, linewidth=2.5,

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
-from scipy.special import gammaln
 
 from models_of_scaling.ablation import Effect, RungRuns, effect
 from models_of_scaling.fixed_epochs.trial_accuracies import accuracies_from_trials
@@ -75,31 +73,6 @@ def best_of(values: Floats, tries: int, *, draws: int = 4000) -> Quoted:
         estimate=float(middle), low=float(low), high=float(high), n=len(values), of="runs",
         scale=100.0, unit="%",
     )  # fmt: skip
-
-
-def expected_best(values: Floats, tries: npt.NDArray[np.int64]) -> Floats:
-    """Return the expected best of k of n runs, without replacement.
-
-    Args:
-        values: n runs.
-        tries: each k.
-
-    Returns:
-        E[max] = sum_i v_(i) C(i-1, k-1) / C(n, k), shape of `tries`.
-    """
-    ordered, n = np.sort(values), len(values)
-    place = np.arange(1, n + 1)
-    answer = []
-    for k in tries.tolist():
-        # C(i-1, k-1) / C(n, k); a best of k can't lie at the lowest k - 1 places.
-        share = np.zeros(n)
-        i = place[k - 1 :]
-        share[k - 1 :] = np.exp(
-            gammaln(i) - gammaln(k) - gammaln(i - k + 1)
-            - (gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
-        )  # fmt: skip
-        answer.append(float((ordered * share).sum()))
-    return np.array(answer)
 
 
 def published_numbers() -> dict[str, Any]:
