@@ -33,6 +33,7 @@ from fullscale.data.modules import ImageData
 from fullscale.dry_run import describe_needs
 from fullscale.launch.cluster_environment import check_devices, read_request
 from fullscale.launch.requeue import RequeueError, requeue_job, wants_requeue
+from fullscale.launch.worker_threads import let_workers_finish
 from fullscale.module import Classifier
 from fullscale.schedule_registry import schedule_pieces
 from fullscale.strategies import planned_cut, refuse_what_needs_a_gpu
@@ -247,6 +248,8 @@ def train(arguments: Sequence[str]) -> int:
         if explained is None:
             raise
         return _fail(explained)
+    finally:
+        let_workers_finish()
     return _end_by_signal(cli) if cli.model.status == "interrupted" else 0
 
 

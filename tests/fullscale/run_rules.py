@@ -18,6 +18,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from fullscale.checkpoints.whole_state import gather_state, restore_state
+from fullscale.launch.worker_threads import let_workers_finish
 from fullscale.optimizers.layers import layers_of
 from fullscale.optimizers.network_batch import NetworkBatch
 from fullscale.optimizers.registry import BATCH_RULES, UPDATE_RULES, get_update_rule
@@ -201,6 +202,7 @@ def main(path, *only):
         }
     if rank == 0:
         Path(path).write_text(json.dumps(found), encoding="utf-8")
+    let_workers_finish()
     distributed.destroy_process_group()
 
 
