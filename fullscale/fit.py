@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if "--dry_run" not in arguments:
                 check_cluster(arguments, os.environ)
             # Seconds of import, which a run without its cluster must not wait for.
-            from fullscale.cli import train
+            from fullscale.train import train
 
             return train(arguments)
         except InputError:

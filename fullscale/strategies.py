@@ -7,11 +7,12 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, StrategyRegistry
 from torch.distributed.constants import default_pg_timeout
 
 from models_of_scaling.errors import InputError
@@ -104,6 +105,49 @@ def planned_cut(strategy: Any) -> tuple[bool, int]:
     size = getattr(getattr(strategy, "init_args", None), "tensor_parallel_size", 1)
     return name.endswith(("FullyShard", "ModelParallelStrategy", "FSDPStrategy")), (
         size if isinstance(size, int) else 1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProcesses:
+    """Who takes part in a run, as far as flags depend on it.
+
+    Attributes:
+        count: processes of the whole run, one a device.
+        uses_ddp: gradients are averaged by DDP.
+        on_gpu: as far as is known.
+    """
+
+    count: int
+    uses_ddp: bool
+    on_gpu: bool
+
+
+def processes_of(trainer: Trainer) -> RunProcesses:
+    """Return those of a trainer that has not run yet."""
+    return RunProcesses(
+        count=trainer.num_nodes * trainer.num_devices,
+        uses_ddp=isinstance(trainer.strategy, DDPStrategy),
+        on_gpu=trainer.strategy.root_device.type == "cuda",
+    )
+
+
+def planned_processes(trainer: Mapping[str, Any], *, count: int) -> RunProcesses:
+    """Return those of a run whose devices need not be here.
+
+    Args:
+        trainer: flag to value, as parsed.
+        count: processes of the whole run.
+
+    Returns:
+        As a trainer would have them; an accelerator that is left to Lightning counts as GPUs.
+    """
+    strategy = trainer.get("strategy", "auto")
+    name = str(getattr(strategy, "class_path", strategy)).rpartition(".")[2].lower()
+    return RunProcesses(
+        count=count,
+        uses_ddp=name.startswith("ddp") or (name == "auto" and count > 1),
+        on_gpu=trainer.get("accelerator", "auto") in {"auto", "gpu", "cuda"},
     )
 
 

@@ -17,6 +17,7 @@ MAY_NOT_IMPORT = {
 STANDARD_LIBRARY_AND_NUMPY = ("batch_layout.py", "durations.py", "schedules.py")
 MAY_IMPORT_LIGHTNING = (
     "fit.py",
+    "train.py",
     "cli.py",
     "lean_module.py",
     "growing_module.py",

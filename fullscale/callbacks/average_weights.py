@@ -51,11 +51,10 @@ class AverageWeights(Callback):
         self._refreshes = False
         self._kept: Statistics | None = None
 
-    def prepare_run(self, trainer: Trainer, module: Classifier) -> None:
+    def prepare_run(self, module: Classifier) -> None:
         """Wrap the update rule, where there is averaging.
 
         Args:
-            trainer: not yet run.
             module: prepared, and its processes' averaging too.
 
         Raises:

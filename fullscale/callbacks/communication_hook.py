@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from fullscale.communication import Hook, HookSettings, average_over_processes, make_hook
 from fullscale.data.micro_batches import WorkerOrders
 from fullscale.module import Classifier
+from fullscale.strategies import RunProcesses
 from models_of_scaling.errors import InputError
 
 
@@ -48,11 +48,11 @@ class CommunicationHook(Callback):
         self._module: Classifier | None = None
         self._own: list[torch.Tensor] | None = None
 
-    def prepare_run(self, trainer: Trainer, module: Classifier) -> None:
+    def prepare_run(self, processes: RunProcesses, module: Classifier) -> None:
         """Check the hook against the rest of the run.
 
         Args:
-            trainer: not yet run.
+            processes: of the run, also of one that is only planned.
             module: prepared.
 
         Raises:
@@ -61,13 +61,13 @@ class CommunicationHook(Callback):
         settings, flag = self.settings, f"--comm.hook {self.settings.hook}"
         if settings.hook == "none":
             return
-        if not isinstance(trainer.strategy, DDPStrategy):
+        if not processes.uses_ddp:
             raise InputError(f"{flag} needs --trainer.strategy ddp and at least two processes")
-        if settings.hook == "bf16" and trainer.strategy.root_device.type != "cuda":
+        if settings.hook == "bf16" and not processes.on_gpu:
             raise InputError(f"{flag} needs GPUs: torch's hook knows NCCL only; fp16 runs on both")
         module.gradient_hook = settings.choices()
         if settings.trains_apart:
-            self._check_groups(trainer, module)
+            self._check_groups(processes.count, module)
         if settings.hook == "swap":
             module.averages_workers, module.workers_apart_after = True, settings.start_steps
             module.data.worker_orders = WorkerOrders(
@@ -94,10 +94,9 @@ class CommunicationHook(Callback):
                 f"{module.data.plan.num_train_steps} steps are over"
             )
 
-    def _check_groups(self, trainer: Trainer, module: Classifier) -> None:
+    def _check_groups(self, processes: int, module: Classifier) -> None:
         """Refuse what would let groups with different weights work together in a step."""
         flag, size = f"--comm.hook {self.settings.hook}", self.settings.group_size
-        processes = trainer.num_nodes * trainer.num_devices
         if processes % size:
             raise InputError(f"--comm.group_size {size} must divide the {processes} processes")
         plan = module.data.plan

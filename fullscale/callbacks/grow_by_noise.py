@@ -10,6 +10,7 @@ What measures is another callback, any with the method of `NoiseScaleSource`. Th
 larger batch is the first of which no worker has begun to prepare data.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -67,11 +68,11 @@ class GrowByNoise(Callback):
         self._source: NoiseScaleSource | None = None
         self._steps_seen = 0
 
-    def prepare_run(self, trainer: Trainer, module: Classifier) -> None:
+    def prepare_run(self, callbacks: Sequence[Callback], module: Classifier) -> None:
         """Find what measures, and try out every batch size that the run may come to.
 
         Args:
-            trainer: not yet run.
+            callbacks: all of the run.
             module: prepared.
 
         Raises:
@@ -86,7 +87,6 @@ class GrowByNoise(Callback):
             raise InputError(f"{flag} needs a number for --data.max_per_device_batch_size")
         if self._every.amount == 0:
             raise InputError(f"--grow_by_noise.every '{self._every}' must be longer")
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         sources = [each for each in callbacks if isinstance(each, NoiseScaleSource)]
         if not sources:
             raise InputError(

@@ -302,6 +302,38 @@ def test_a_policy_that_can_not_be_is_refused_in_one_line(fit, flags, words):
     assert words in err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--comm.hook=swap",), "--comm.hook swap needs --trainer.strategy ddp"),
+        ((*SWAP, "--comm.group_size=3"), "--comm.group_size 3 must divide the 2 processes"),
+        (
+            ("--comm.hook=bf16", "--trainer.accelerator=cpu", "--trainer.devices=2"),
+            "--comm.hook bf16 needs GPUs",
+        ),
+        (("--comm.hook=fp16", "--trainer.strategy=fsdp2"), "needs --trainer.strategy ddp"),
+        (("--average.start=30 epochs",), "start before the run's 80 are over"),
+        (
+            ("--data.grow_by_noise=true", "--data.max_per_device_batch_size=64"),
+            "--data.grow_by_noise needs a callback that measures the noise scale",
+        ),
+    ],
+)
+def test_a_plan_that_can_not_be_is_refused_before_it_is_booked(fit, flags, words):
+    code, trial, err = fit("--data.global_batch_size=256", "--dry_run", *flags)
+    assert (code, trial) == (2, None)
+    assert len(err.splitlines()) == 1, err
+    assert words in err
+
+
+def test_a_plan_for_devices_that_are_not_here_takes_the_hooks_of_gpus(fit):
+    machine = ("--trainer.num_nodes=8", "--trainer.devices=8", "--trainer.accelerator=auto")
+    code, trial, err = fit(
+        "--data.global_batch_size=256", "--dry_run", "--comm.hook=bf16", *machine
+    )
+    assert (code, trial, err) == (0, None, "")
+
+
 def test_a_loss_says_what_is_wrong():
     with pytest.raises(InputError, match="label_smoothing 1"):
         ClassifierLoss(label_smoothing=1)

@@ -98,12 +98,12 @@ def test_the_stored_recipe_of_a_reference_point_agrees_with_its_row():
 
 
 def test_the_trainer_parses_and_plans_every_recipe_on_one_node(tmp_path):
-    from fullscale.cli import _build, _quieten
+    from fullscale.cli import build_cli, quieten
     from fullscale.data.modules import ImageData
     from fullscale.module import Classifier
 
-    _quieten()
-    parser = _build(["--config", str(STORED[0]), "--dry_run"]).parser
+    quieten()
+    parser = build_cli(["--config", str(STORED[0]), "--dry_run"]).parser
     for name, recipe in all_recipes().items():
         file = tmp_path / f"{name}.yaml"
         file.write_text(recipe.text)
