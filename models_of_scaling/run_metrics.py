@@ -55,7 +55,7 @@ def read_run_metrics(path: Path) -> RunMetrics:
     columns = {}
     for name in _READ:
         if name in raw.columns:
-            columns[name] = np.array([raw.measured(name, row) for row in range(len(raw))])
+            columns[name] = raw.measured(name)
     if NOISE_SCALE in columns and not {f"{NOISE_SCALE}_low", f"{NOISE_SCALE}_high"} <= set(columns):
         raise InputError(f"{path}: column {NOISE_SCALE} has no columns _low and _high beside it")
     if not (np.isfinite(columns["steps"]).all() and (columns["steps"] >= 0).all()):

@@ -1,12 +1,9 @@
 """From a table as text to `Measurements`; what breaks a rule is named by file, row and value.
 
-Numbers are written as Python writes them: 512, 512.0 and 1e3 are batch sizes; 4k, 1,024 and 1_024
-are not, and the message says what to write instead.
+What counts as a number: `tables.RawTable.values`.
 """
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,15 +15,11 @@ from models_of_scaling.measurements import (
     choose_one,
 )
 from models_of_scaling.quantities import Floats
-from models_of_scaling.tables import RawTable
+from models_of_scaling.tables import RawTable, is_empty
 
 _LENGTH_COLUMNS = ("steps", "examples", "epochs")
 _TRUE = {"true", "1", "1.0", "yes", "t", "y"}
 _FALSE = {"false", "0", "0.0", "no", "f", "n"}
-_EMPTY = {"", "nan", "none", "null", "na"}
-_LARGEST_WHOLE = 2.0**53
-_GROUPED = re.compile(r"\d{1,3}([,'_ \u00a0\u202f]\d{3})+")
-_SUFFIXED = re.compile(r"\d+(\.\d+)?\s*[kKmMgG][iI]?[bB]?")
 
 
 def measurements_from_table(
@@ -39,6 +32,8 @@ def measurements_from_table(
 ) -> Measurements:
     """Check a table and turn it into columns of numbers.
 
+    What breaks a rule ends in an `InputError` that names file, row, column, value and rule.
+
     Args:
         raw: the table as text.
         choice: column (workload, optimizer, target) to the word whose rows are fitted; None where
@@ -50,25 +45,19 @@ def measurements_from_table(
 
     Returns:
         The rows.
-
-    Raises:
-        InputError: naming file, row, column, value and rule.
     """
-    if "batch_size" not in raw.columns:
-        raise InputError(
-            f"{raw.path}: column batch_size is missing; it has: {', '.join(raw.columns)}"
-        )
+    raw.require("batch_size")
     words: dict[str, str] = {}
     for column, chosen in choice.items():
         raw, words[column] = _choose(raw, column, chosen)
-    batch_size = _batch_sizes(raw)
+    batch_size = raw.counts("batch_size")
     num_train_examples = _num_train_examples(raw, num_train_examples)
     steps = _steps(raw, batch_size, num_train_examples)
     reached = _reached(raw)
     _refuse_contradictions(raw, batch_size, steps, reached)
     low, high = _interval(raw, steps, reached)
     weight = _numbers(raw, "weight", rule="more than 0", default=np.ones(len(steps)))
-    _refuse(raw, "weight", ~(weight > 0), "must be more than 0")
+    raw.refuse("weight", ~(weight > 0), "must be more than 0")
     rows = Measurements(
         batch_size=batch_size.astype(np.int64),
         steps=steps,
@@ -106,10 +95,7 @@ def _num_train_examples(raw: RawTable, given: int | None) -> int | None:
     if "num_train_examples" not in raw.columns:
         return given
     texts = raw.columns["num_train_examples"]
-    values = np.array([_number(text) for text in texts])
-    with np.errstate(invalid="ignore"):
-        bad = ~((values >= 1) & (values <= _LARGEST_WHOLE) & (values == np.floor(values)))
-    _refuse(raw, "num_train_examples", bad, "must be a whole number of at least 1")
+    values = raw.counts("num_train_examples")
     different = np.flatnonzero(values != (values[0] if given is None else given))
     if different.size:
         row, other = int(different[0]), raw.number(0)
@@ -140,61 +126,14 @@ def _refuse_contradictions(
             )
 
 
-def _number(text: str) -> float:
-    """Return the number, or NaN for a cell that is empty or no number."""
-    try:
-        # Python would read 1_024 as a number; no other program does.
-        return math.nan if text.lower() in _EMPTY or "_" in text else float(text)
-    except ValueError:
-        return math.nan
-
-
-def _hint(text: str) -> str:
-    """Return what to write instead of a cell that people take for a number."""
-    if _GROUPED.fullmatch(text):
-        return f" (without separators: {re.sub('[^0-9]', '', text)})"
-    if _SUFFIXED.fullmatch(text):
-        return " (written out in digits: is 4k 4000 or 4096?)"
-    if re.fullmatch(r"\d+,\d+", text):
-        return " (with a decimal point, not a comma)"
-    return ""
-
-
 def _numbers(raw: RawTable, column: str, *, rule: str, default: Floats) -> Floats:
     """Return a column of numbers; an empty cell takes its default, NaN there refuses it."""
     if column not in raw.columns:
         return default
-    texts = raw.columns[column]
-    values = np.array([_number(text) for text in texts])
-    empty = np.array([text.lower() in _EMPTY for text in texts])
+    values = raw.values(column)
+    empty = np.array([is_empty(text) for text in raw.columns[column]])
     values = np.where(empty, default, values)
-    _refuse(raw, column, ~np.isfinite(values), f"must be a finite number, {rule}")
-    return values
-
-
-def _refuse(raw: RawTable, column: str, bad: Sequence[bool] | np.ndarray, rule: str) -> None:
-    """Refuse the first bad row.
-
-    Raises:
-        InputError: naming it, where there is one.
-    """
-    rows = np.flatnonzero(np.asarray(bad))
-    if rows.size:
-        row = int(rows[0])
-        shown = raw.columns[column][row] or "(empty)"
-        more = f" ({rows.size - 1} more such rows)" if rows.size > 1 else ""
-        raise InputError(f"{raw.place(row)}, column {column}: {shown} {rule}{_hint(shown)}{more}")
-
-
-def _batch_sizes(raw: RawTable) -> Floats:
-    rule = "must be a whole number of at least 1"
-    texts = raw.columns["batch_size"]
-    values = np.array([_number(text) for text in texts])
-    with np.errstate(invalid="ignore"):
-        bad = ~(np.isfinite(values) & (values >= 1) & (values == np.floor(values)))
-    _refuse(raw, "batch_size", bad, rule)
-    # The next whole number can't be told from it any more.
-    _refuse(raw, "batch_size", values > _LARGEST_WHOLE, "must be at most 2^53")
+    raw.refuse(column, ~np.isfinite(values), f"must be a finite number, {rule}")
     return values
 
 
@@ -205,10 +144,10 @@ def _steps(raw: RawTable, batch_size: Floats, num_train_examples: int | None) ->
             f"{raw.path}: column steps (or examples, or epochs) is missing; "
             f"it has: {', '.join(raw.columns)}"
         )
-    values = np.array([_number(text) for text in raw.columns[column]])
+    values = raw.values(column)
     with np.errstate(invalid="ignore"):
         bad = ~(np.isfinite(values) & (values > 0))
-    _refuse(raw, column, bad, "must be a finite number, more than 0")
+    raw.refuse(column, bad, "must be a finite number, more than 0")
     if column == "steps":
         return values
     if column == "examples":
@@ -225,7 +164,7 @@ def _reached(raw: RawTable) -> np.ndarray:
     texts = [text.lower() for text in raw.columns.get("reached", [])]
     if "reached" not in raw.columns:
         return np.ones(len(raw.columns["batch_size"]), dtype=bool)
-    _refuse(raw, "reached", [text not in _TRUE | _FALSE for text in texts], "must be true or false")
+    raw.refuse("reached", [text not in _TRUE | _FALSE for text in texts], "must be true or false")
     return np.array([text in _TRUE for text in texts], dtype=bool)
 
 
@@ -234,9 +173,9 @@ def _interval(raw: RawTable, steps: Floats, reached: np.ndarray) -> tuple[Floats
     low = _numbers(raw, "steps_low", rule="at least 0", default=steps)
     high = _numbers(raw, "steps_high", rule="at least steps_low", default=steps)
     if "steps_low" in raw.columns:
-        _refuse(raw, "steps_low", reached & (low < 0), "must be at least 0")
-        _refuse(raw, "steps_low", reached & (low > high), "must not exceed steps_high")
+        raw.refuse("steps_low", reached & (low < 0), "must be at least 0")
+        raw.refuse("steps_low", reached & (low > high), "must not exceed steps_high")
     if "steps_high" in raw.columns:
-        _refuse(raw, "steps_high", reached & (high <= 0), "must be more than 0")
-        _refuse(raw, "steps_high", reached & (low > high), "must be at least steps_low")
+        raw.refuse("steps_high", reached & (high <= 0), "must be more than 0")
+        raw.refuse("steps_high", reached & (low > high), "must be at least steps_low")
     return np.where(reached, low, steps), np.where(reached, high, np.inf)

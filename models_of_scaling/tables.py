@@ -1,15 +1,32 @@
-"""Reads a table (CSV, parquet) as text, column by column, with the place of each row."""
+"""Reads a table (CSV, parquet) as text, column by column, with the place of each row.
+
+Numbers are written as Python writes them: 512, 512.0 and 1e3 are batch sizes; 4k, 1,024 and 1_024
+are not, and the message says what to write instead.
+"""
 
 import csv
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from models_of_scaling.errors import InputError
+from models_of_scaling.quantities import Floats
 
 # What else separates columns in files that call themselves CSV.
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_LARGEST_WHOLE = 2.0**53
+_EMPTY = {"", "nan", "none", "null", "na"}
+_GROUPED = re.compile(r"\d{1,3}([,'_ \u00a0\u202f]\d{3})+")
+_SUFFIXED = re.compile(r"\d+(\.\d+)?\s*[kKmMgG][iI]?[bB]?")
+
+
+def is_empty(text: str) -> bool:
+    """Return whether a cell says nothing."""
+    return text.lower() in _EMPTY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,22 +58,71 @@ class RawTable:
         """Return a row's place among the file's rows, from 1."""
         return self.numbers[row] if self.numbers else row + 1
 
-    def measured(self, column: str, row: int) -> float:
-        """Return a cell as a number, NaN where it is empty: nothing was measured.
+    def require(self, *columns: str) -> None:
+        """Check that columns are there.
+
+        Raises:
+            InputError: naming the first that is missing, and those that are there.
+        """
+        for column in columns:
+            if column not in self.columns:
+                raise InputError(
+                    f"{self.path}: column {column} is missing; it has: {', '.join(self.columns)}"
+                )
+
+    def values(self, column: str) -> Floats:
+        """Return a column as numbers, shape (rows,); NaN where a cell is empty or no number.
 
         Args:
             column: that is there.
-            row: from 0.
+        """
+        return np.array([_number(text) for text in self.columns[column]])
+
+    def counts(self, column: str) -> Floats:
+        """Return a column of whole numbers of at least 1, shape (rows,), or `refuse` it.
+
+        Args:
+            column: that is there.
+        """
+        values = self.values(column)
+        with np.errstate(invalid="ignore"):
+            bad = ~(np.isfinite(values) & (values >= 1) & (values == np.floor(values)))
+        self.refuse(column, bad, "must be a whole number of at least 1")
+        # The next whole number can't be told from a larger one any more.
+        self.refuse(column, values > _LARGEST_WHOLE, "must be at most 2^53")
+        return values
+
+    def measured(self, column: str) -> Floats:
+        """Return a column as numbers, shape (rows,); NaN where it is empty: nothing was measured.
+
+        A cell that says something else than a number is refused (`refuse`).
+
+        Args:
+            column: that is there.
+        """
+        values = self.values(column)
+        wrong = np.isnan(values) & [not is_empty(text) for text in self.columns[column]]
+        self.refuse(column, wrong, "must be a number")
+        return values
+
+    def refuse(self, column: str, bad: Sequence[bool] | np.ndarray, rule: str) -> None:
+        """Refuse the first bad row.
+
+        Args:
+            column: that is there.
+            bad: which rows break the rule, shape (rows,).
+            rule: "must be ...".
 
         Raises:
-            InputError: naming file, row, column and value, where it is no number.
+            InputError: naming file, row, column, value and rule, where there is a bad one.
         """
-        text = self.columns[column][row]
-        try:
-            return float(text) if text else math.nan
-        except ValueError:
+        rows = np.flatnonzero(np.asarray(bad))
+        if rows.size:
+            row = int(rows[0])
+            shown = self.columns[column][row] or "(empty)"
+            more = f" ({rows.size - 1} more such rows)" if rows.size > 1 else ""
             place = f"{self.place(row)}, column {column}"
-            raise InputError(f"{place}: {text!r} must be a number") from None
+            raise InputError(f"{place}: {shown} {rule}{_hint(shown)}{more}")
 
     def keep(self, column: str, value: str) -> "RawTable":
         """Return the table with only the rows that hold a value; they keep their numbers."""
@@ -67,6 +133,25 @@ class RawTable:
             lines=tuple(self.lines[row] for row in rows) if self.lines else None,
             numbers=tuple(self.number(row) for row in rows),
         )
+
+
+def _number(text: str) -> float:
+    try:
+        # Python would read 1_024 as a number; no other program does.
+        return math.nan if is_empty(text) or "_" in text else float(text)
+    except ValueError:
+        return math.nan
+
+
+def _hint(text: str) -> str:
+    """Return what to write instead of a cell that people take for a number."""
+    if _GROUPED.fullmatch(text):
+        return f" (without separators: {re.sub('[^0-9]', '', text)})"
+    if _SUFFIXED.fullmatch(text):
+        return " (written out in digits: is 4k 4000 or 4096?)"
+    if re.fullmatch(r"\d+,\d+", text):
+        return " (with a decimal point, not a comma)"
+    return ""
 
 
 def read_csv(path: Path) -> RawTable:

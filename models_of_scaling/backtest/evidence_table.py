@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from models_of_scaling.errors import InputError
 from models_of_scaling.knee_evidence import KneeEvidence
-from models_of_scaling.tables import RawTable, read_csv
+from models_of_scaling.tables import read_csv
 
 _NUMBERS: Final = ("critical_batch_size", "knee_factor")
 
@@ -29,29 +31,19 @@ def read_evidence(path: Path, series: Sequence[str]) -> dict[str, KneeEvidence]:
         InputError: one line naming file, row, column, value and rule.
     """
     raw = read_csv(path)
-    for column in ("workload", *_NUMBERS):
-        if column not in raw.columns:
-            raise InputError(
-                f"{path}: column {column} is missing; it has: {', '.join(raw.columns)}"
-            )
+    raw.require("workload", *_NUMBERS)
+    values = {column: raw.values(column) for column in _NUMBERS}
+    for column in _NUMBERS:
+        raw.refuse(column, np.isnan(values[column]), "must be a number")
     found: dict[str, KneeEvidence] = {}
     for row, name in enumerate(raw.columns["workload"]):
         if name not in series:
             raise InputError(f"{raw.place(row)}, column workload: {name!r} is none of the series")
         if name in found:
             raise InputError(f"{raw.place(row)}, column workload: {name!r} has a row already")
-        batch_size, factor = (_number(raw, column, row) for column in _NUMBERS)
+        batch_size, factor = (float(values[column][row]) for column in _NUMBERS)
         try:
             found[name] = KneeEvidence(critical_batch_size=batch_size, factor=factor)
         except InputError as error:
             raise InputError(f"{raw.place(row)}: {error}") from error
     return found
-
-
-def _number(raw: RawTable, column: str, row: int) -> float:
-    text = raw.columns[column][row]
-    try:
-        return float(text)
-    except ValueError:
-        word = text or "(empty)"
-        raise InputError(f"{raw.place(row)}, column {column}: {word} is not a number") from None

@@ -63,7 +63,7 @@ def read_sharpness(path: Path) -> list[SharpnessCurve]:
     for mode in dict.fromkeys(modes):
         rows = [row for row, word in enumerate(modes) if word == mode]
         columns = {
-            name: np.array([_number(raw, name, row) for row in rows])
+            name: _measured(raw, name)[rows]
             for name in (*_NEEDED, *_OPTIONAL)
             if name in raw.columns
         }
@@ -77,12 +77,11 @@ def is_sharpness_file(path: Path) -> bool:
         return {"stability_limit", "eigenvalue_1"} <= set(stream.readline().strip().split(","))
 
 
-def _number(raw: RawTable, column: str, row: int) -> float:
-    value = raw.measured(column, row)
-    if column in {"steps", "loss"} and not math.isfinite(value):
-        text = raw.columns[column][row]
-        raise InputError(f"{raw.place(row)}, column {column}: {text!r} must be a finite number")
-    return value
+def _measured(raw: RawTable, column: str) -> Floats:
+    values = raw.measured(column)
+    if column in {"steps", "loss"}:
+        raw.refuse(column, ~np.isfinite(values), "must be a finite number")
+    return values
 
 
 def spectrum_path(path: Path) -> Path:
@@ -104,12 +103,8 @@ def read_quadratures(path: Path) -> dict[tuple[int, str], Quadrature]:
     """
     raw = read_csv(path)
     names = ("steps", "probe", "node", "weight")
-    for name in (*names, _MODE):
-        if name not in raw.columns:
-            raise InputError(f"{path}: column {name} is missing")
-    steps, probes, nodes, weights = (
-        [_number(raw, name, row) for row in range(len(raw))] for name in names
-    )
+    raw.require(*names, _MODE)
+    steps, probes, nodes, weights = (_measured(raw, name).tolist() for name in names)
     found: dict[tuple[int, str], dict[float, list[int]]] = {}
     for row, mode in enumerate(raw.columns[_MODE]):
         found.setdefault((int(steps[row]), mode), {}).setdefault(probes[row], []).append(row)

@@ -101,18 +101,14 @@ def _walks_of(raw: RawTable, choice: WalkChoice) -> Iterator[tuple[Setting, Walk
             layers = [each.partition("/")[2] for each in raw.columns if "/" in each]
             known = f"; it has the layers {', '.join(layers)}" if choice.layer and layers else ""
             raise InputError(f"{raw.path}: column {name} is missing{known}")
-    steps = _numbers(raw, "steps", rule="a whole number of at least 1", least=1.0)
-    distance = _numbers(raw, column, rule="a number, not negative", least=0.0)
+    steps = raw.counts("steps")
+    distance = _numbers(raw, column)
     rates = (
-        _numbers(raw, "learning_rate", rule="a number, not negative", least=0.0)
+        _numbers(raw, "learning_rate")
         if "learning_rate" in raw.columns
         else np.full(len(steps), math.nan)
     )
-    batch_sizes = (
-        _numbers(raw, "batch_size", rule="a whole number of at least 1", least=1.0)
-        if "batch_size" in raw.columns
-        else np.zeros(len(steps))
-    )
+    batch_sizes = raw.counts("batch_size") if "batch_size" in raw.columns else np.zeros(len(steps))
     sums = steps
     if choice.clock == "learning_rate":
         if "learning_rate" not in raw.columns or "learning_rate_sum" not in raw.columns:
@@ -120,7 +116,7 @@ def _walks_of(raw: RawTable, choice: WalkChoice) -> Iterator[tuple[Setting, Walk
                 f"{raw.path}: --clock learning_rate needs the columns learning_rate and "
                 "learning_rate_sum"
             )
-        sums = _numbers(raw, "learning_rate_sum", rule="a number, not negative", least=0.0)
+        sums = _numbers(raw, "learning_rate_sum")
     for rows in _runs(raw):
         _check_rising(raw, rows, steps)
         kept = [
@@ -166,14 +162,9 @@ def _check_rising(raw: RawTable, rows: list[int], steps: Floats) -> None:
             )
 
 
-def _numbers(raw: RawTable, column: str, *, rule: str, least: float) -> Floats:
-    values = np.empty(len(raw))
-    for row, text in enumerate(raw.columns[column]):
-        try:
-            values[row] = float(text)
-        except ValueError:
-            values[row] = math.nan
-        whole = "whole" not in rule or values[row] == np.floor(values[row])
-        if not (least <= values[row] < math.inf and whole):
-            raise InputError(f"{raw.place(row)}, column {column}: {text!r} must be {rule}")
+def _numbers(raw: RawTable, column: str) -> Floats:
+    values = raw.values(column)
+    with np.errstate(invalid="ignore"):
+        bad = ~(np.isfinite(values) & (values >= 0))
+    raw.refuse(column, bad, "must be a finite number, not negative")
     return values

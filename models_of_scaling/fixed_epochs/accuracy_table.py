@@ -1,6 +1,5 @@
 """Reads a table of accuracy at a fixed number of epochs; names file, row, column and rule."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,11 +184,8 @@ def read_accuracy_table(path: Path, *, epochs: float | None = None) -> AccuracyR
     raw, chosen = _choose_epochs(raw, epochs)
     column = columns[0]
     scale = _SCALES[column]
-    numbers = {name: _column(raw, name) for name in ("batch_size", column)}
-    sizes, shares = numbers["batch_size"], numbers[column] / scale
-    rule = "must be a whole number of at least 1"
-    _refuse(raw, "batch_size", (sizes < 1) | (sizes != np.floor(sizes)), rule)
-    _refuse(raw, column, (shares < 0) | (shares > 1), f"must lie in 0 .. {scale:g}")
+    sizes, shares = raw.counts("batch_size"), _column(raw, column) / scale
+    raw.refuse(column, (shares < 0) | (shares > 1), f"must lie in 0 .. {scale:g}")
     if column == "accuracy_percent" and shares.max() <= 0.01:
         raise InputError(
             f"{path}: column accuracy_percent: no value is above 1; shares go into a column "
@@ -198,7 +194,7 @@ def read_accuracy_table(path: Path, *, epochs: float | None = None) -> AccuracyR
     tested = None
     if "num_test_examples" in raw.columns:
         tested = _column(raw, "num_test_examples")
-        _refuse(raw, "num_test_examples", tested < 1, "must be at least 1")
+        raw.refuse("num_test_examples", tested < 1, "must be at least 1")
     return accuracy_rows(
         sizes,
         shares,
@@ -215,7 +211,7 @@ def _choose_epochs(raw: RawTable, epochs: float | None) -> tuple[RawTable, float
         # Said by the user alone; every row is then of that length.
         return raw, epochs
     values = _column(raw, "epochs")
-    _refuse(raw, "epochs", values <= 0, "must be more than 0")
+    raw.refuse("epochs", values <= 0, "must be more than 0")
     words = [f"{value:g}" for value in values]
     raw = replace(raw, columns={**raw.columns, "epochs": words})
     word = choose_one(
@@ -229,25 +225,6 @@ def _choose_epochs(raw: RawTable, epochs: float | None) -> tuple[RawTable, float
 
 def _column(raw: RawTable, name: str) -> Floats:
     """Return a column of finite numbers."""
-    values = np.array([_number(text) for text in raw.columns[name]])
-    _refuse(raw, name, ~np.isfinite(values), "must be a finite number")
+    values = raw.values(name)
+    raw.refuse(name, ~np.isfinite(values), "must be a finite number")
     return values
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _refuse(raw: RawTable, column: str, bad: npt.NDArray[np.bool_], rule: str) -> None:
-    """Refuse the first bad row, by name.
-
-    Raises:
-        InputError: where there is one.
-    """
-    rows = np.flatnonzero(bad)
-    if rows.size:
-        shown = raw.columns[column][int(rows[0])] or "(empty)"
-        raise InputError(f"{raw.place(int(rows[0]))}, column {column}: {shown} {rule}")

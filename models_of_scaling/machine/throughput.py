@@ -5,7 +5,6 @@ device), `seconds_per_step`; optional `accumulate_grad_batches` (forwards per st
 Repeated rows of one configuration are repeats.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -13,9 +12,8 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from models_of_scaling.errors import InputError
 from models_of_scaling.quantities import Floats
-from models_of_scaling.tables import RawTable, read_csv
+from models_of_scaling.tables import read_csv
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 
@@ -76,54 +74,22 @@ def average_repeats(configurations: list[tuple[int, int, int, int]], seconds: Fl
 def read_throughput(path: Path) -> Throughput:
     """Read a CSV of measured seconds per step.
 
+    What breaks a rule ends in an `InputError` that names file, row, column, value and rule.
+
     Args:
         path: the file.
 
     Returns:
         Its configurations.
-
-    Raises:
-        InputError: naming file, row, column, value and rule.
     """
     raw = read_csv(path)
-    missing = [name for name in (*_COUNTS, _SECONDS) if name not in raw.columns]
-    if missing:
-        raise InputError(
-            f"{path}: column {missing[0]} is missing; it has: {', '.join(raw.columns)}"
-        )
-    counts = [_whole_numbers(raw, name) for name in _COUNTS]
-    rows = len(counts[0])
-    counts.append(_whole_numbers(raw, _OPTIONAL) if _OPTIONAL in raw.columns else [1] * rows)
-    seconds = np.array([_positive(raw, row) for row in range(rows)])
-    return average_repeats(list(zip(*counts, strict=True)), seconds)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _whole_numbers(raw: RawTable, column: str) -> list[int]:
-    found = []
-    for row, text in enumerate(raw.columns[column]):
-        value = _number(text)
-        if not (value >= 1 and math.isfinite(value) and value == int(value)):
-            raise InputError(
-                f"{raw.place(row)}, column {column}: {text or '(empty)'} must be a whole number "
-                "of at least 1"
-            )
-        found.append(int(value))
-    return found
-
-
-def _positive(raw: RawTable, row: int) -> float:
-    text = raw.columns[_SECONDS][row]
-    value = _number(text)
-    if not (value > 0 and math.isfinite(value)):
-        raise InputError(
-            f"{raw.place(row)}, column {_SECONDS}: {text or '(empty)'} must be a finite number, "
-            "more than 0"
-        )
-    return value
+    raw.require(*_COUNTS, _SECONDS)
+    columns = [raw.counts(name) for name in _COUNTS]
+    once = np.ones(len(raw))
+    columns.append(raw.counts(_OPTIONAL) if _OPTIONAL in raw.columns else once)
+    seconds = raw.values(_SECONDS)
+    with np.errstate(invalid="ignore"):
+        bad = ~(np.isfinite(seconds) & (seconds > 0))
+    raw.refuse(_SECONDS, bad, "must be a finite number, more than 0")
+    configurations = np.array(columns, dtype=np.int64).T.tolist()
+    return average_repeats([tuple(row) for row in configurations], seconds)

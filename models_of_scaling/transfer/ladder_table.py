@@ -45,8 +45,7 @@ def read_ladder(path: Path, covariates: Sequence[str] | None = None) -> Ladder:
         InputError: one line naming file, row, column and rule.
     """
     raw = read_csv(path)
-    if "workload" not in raw.columns:
-        raise InputError(f"{path}: column workload is missing; it has: {', '.join(raw.columns)}")
+    raw.require("workload")
     ladder = _from_runs(raw, covariates) if "batch_size" in raw.columns else _read(raw, covariates)
     if len(ladder) < FEWEST_RUNGS:
         raise InputError(f"{path}: {len(ladder)} rung; a ladder needs at least {FEWEST_RUNGS}")
@@ -151,14 +150,12 @@ def _covariates(
     chosen = [name for name in KNOWN_COVARIATES if name in raw.columns] if asked is None else asked
     found = {}
     for name in chosen:
-        values = np.array([_number(raw, name, row) for row in rows])
-        bad = np.flatnonzero(~(values > 0))
-        if bad.size:
-            row = rows[int(bad[0])]
-            raise InputError(
-                f"{raw.place(row)}, column {name}: {raw.columns[name][row]} must be more than 0: "
-                "its logarithm is the covariate"
-            )
+        column = raw.values(name)
+        with np.errstate(invalid="ignore"):
+            bad = ~(np.isfinite(column) & (column > 0)) & np.isin(np.arange(len(raw)), rows)
+        rule = "must be a finite number, more than 0: its logarithm is the covariate"
+        raw.refuse(name, bad, rule)
+        values = column[list(rows)]
         if asked is not None or np.ptp(values) > 0:
             found[name] = values
     most = max(len(rows) - FEWEST_RUNGS, 0)
@@ -184,17 +181,11 @@ def _check_one_value_a_rung(raw: RawTable, column: str) -> None:
 
 def _number(raw: RawTable, column: str, row: int, *, default: float | None = None) -> float:
     """Return a finite number of the table."""
-    text = raw.columns[column][row] if column in raw.columns else ""
-    if not text and default is not None:
+    if (column not in raw.columns or not raw.columns[column][row]) and default is not None:
         return default
     if column not in raw.columns:
         raise InputError(f"{raw.place(row)}: column {column} is missing, and the row has no fit")
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(
-            f"{raw.place(row)}, column {column}: {text or '(empty)'} must be a finite number"
-        )
+    value = float(raw.values(column)[row])
+    here = np.arange(len(raw)) == row
+    raw.refuse(column, here & (not math.isfinite(value)), "must be a finite number")
     return value

@@ -346,9 +346,9 @@ def test_the_command_speaks_in_words_and_draws(table, tmp_path, capsys):
     [
         (lambda t: t.replace("distance,", "length,", 1), "column distance is missing"),
         (lambda t: t.replace("\n4,32", "\n3,32", 1), "column steps: 3 must be more than the 3"),
-        (lambda t: t.replace("\n4,32", "\n4.5,32", 1), "'4.5' must be a whole number"),
+        (lambda t: t.replace("\n4,32", "\n4.5,32", 1), "column steps: 4.5 must be a whole number"),
         (lambda t: "\n".join(t.split("\n")[:9]), "12 are needed"),
-        (lambda t: t.replace(",0.1,", ",x,", 1), "column learning_rate: 'x' must be a number"),
+        (lambda t: t.replace(",0.1,", ",x,", 1), "column learning_rate: x must be a finite number"),
     ],
 )
 def test_a_wrong_table_is_refused_in_one_line(table, capsys, change, said):

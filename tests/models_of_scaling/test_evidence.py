@@ -134,7 +134,7 @@ def test_bad_evidence_is_refused_in_one_line(words, says, tmp_path, run_command_
         ("workload,critical_batch_size,knee_factor\nbert,1,2\n", "'bert' is none of the series"),
         (
             "workload,critical_batch_size,knee_factor\nmlperf_ssd,many,2\n",
-            "row 1 (line 2), column critical_batch_size: many is not a number",
+            "row 1 (line 2), column critical_batch_size: many must be a number",
         ),
         (
             "workload,critical_batch_size,knee_factor\nmlperf_ssd,9,2\nmlperf_ssd,9,2\n",

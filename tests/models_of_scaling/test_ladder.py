@@ -107,7 +107,7 @@ def test_the_distance_to_a_rung_is_that_of_the_logs(tmp_path):
 BAD = [
     ("batch,width", ["1,2"], "column workload is missing; it has: batch, width"),
     (HEADER, ROWS[:1], "1 rung; a ladder needs at least 2"),
-    (HEADER, ["mlp,0,100,80,125,40,36,44", *ROWS], "row 1 (line 2), column width: 0 must be more"),
+    (HEADER, ["mlp,0,100,80,125,40,36,44", *ROWS], "(line 2), column width: 0 must be a finite"),
     (HEADER, ["mlp,x,100,80,125,40,36,44", *ROWS], "column width: x must be a finite number"),
     (HEADER, [*ROWS, "mlp,8,100,120,125,40,36,44"], "row 4 (line 5), column critical_batch_size"),
     (HEADER, [*ROWS, "mlp,8,100,80,inf,40,36,44"], "critical_batch_size_high: inf must be a finit"),

@@ -244,7 +244,7 @@ def test_a_file_beside_folders_and_a_folder_without_runs_are_refused(fit, tmp_pa
     with pytest.raises(InputError, match="--metrics .*empty: holds no file"):
         report_page(fit, run_files=RunFiles(metrics=empty))
     path.write_text(METRICS + "1,2,much,1,1,1,1,1\n")
-    with pytest.raises(InputError, match="row 1 .line 2., column train_loss: 'much' must be"):
+    with pytest.raises(InputError, match="row 1 .line 2., column train_loss: much must be"):
         report_page(fit, run_files=RunFiles(metrics=path))
 
 
