@@ -1,6 +1,7 @@
 """What every command line of the project shares: one line for wrong input, and its exit code."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -8,6 +9,7 @@ from typing import NoReturn
 from models_of_scaling.errors import InputError
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_UNREAD = 141  # 128 + SIGPIPE: as a program that the signal ended
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -41,6 +43,8 @@ def fail_with_one_line(error: Exception) -> NoReturn:
 def run_command(command: Callable[[], int | None]) -> int:
     """Run a command; wrong input leaves with one line and code 2, Ctrl-C with code 130.
 
+    Where the reader of its output has gone (`... | head`), it leaves without a word.
+
     Args:
         command: does the work and returns its exit code; None means 0.
 
@@ -48,9 +52,15 @@ def run_command(command: Callable[[], int | None]) -> int:
         The exit code.
     """
     try:
-        return command() or 0
+        code = command() or 0
+        sys.stdout.flush()  # else a reader that has gone is noticed after the last `except`
+        return code
     except InputError as error:
         fail_with_one_line(error)
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_UNREAD

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from models_of_scaling.commands.fit import LAWS
+from models_of_scaling.fit_record import read_fit
 from models_of_scaling.laws import LAW_NAMES, Hyperbola
 from models_of_scaling.trials import write_trials
 
@@ -140,3 +142,19 @@ def test_help_loads_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("batch_size,steps\n8,100\n16,60\n32,40\n64,30\n")
+    out = tmp_path / "fit.json"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    words = ["fit", str(path), "--out", str(out), "--replicates", "50"]
+    done = subprocess.run(
+        [sys.executable, "-m", "models_of_scaling", *words],
+        stdout=write_end, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert read_fit(out).smallest_batch_size == 8
