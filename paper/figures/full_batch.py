@@ -89,7 +89,7 @@ def draw(study: Study) -> Figure:
     else:
         draw_published(upper.add_subplot())
     if recipes:
-        table = recipes[0]
+        table = recipes[-1]  # others stand in tables
         steps = [
             (row["label"], float("nan") if row["mean"] is None else row["mean"],
              effect_of(row["gain"])) for row in table["rows"]

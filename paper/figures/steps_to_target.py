@@ -70,12 +70,12 @@ def draw_workload(ax: Axes, sweeps: list[Sweep]) -> None:
     )  # fmt: skip
     steps = np.concatenate([sweep.measured.steps for sweep in sweeps])
     low, high = steps.min() / 2.2, max(steps.max() * 3, 1.0)
-    batch_axis(ax, sizes, most=6)
+    batch_axis(ax, sizes, most=4)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     numbers_on(ax, "y", nice_ticks(low, high, most=7))
     words = base.fit.target.replace("train_loss<=", "training loss ") or "training loss 0.5"
-    ax.set_title(f"{workload_title(base.file.workload)}, to {words}")
+    ax.set_title(f"{workload_title(base.file.workload)}\nto {words}")
 
 
 def draw(study: Study) -> Figure:

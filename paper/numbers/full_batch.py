@@ -234,6 +234,11 @@ def _step(row: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
+def _question(text: str) -> str:
+    workload, comma, rest = text.partition(",")
+    return f"{workload_title(workload)}{comma}{rest}"
+
+
 def full_batch_numbers(results: Path) -> dict[str, Any]:
     """Return the section's numbers; `own` and `recipes` are empty without records.
 
@@ -245,7 +250,7 @@ def full_batch_numbers(results: Path) -> dict[str, Any]:
         steps = [_step(row) for row in table["rows"]]
         total = effect_of(table["total"])
         recipes.append({
-            "question": table["question"],
+            "question": _question(table["question"]),
             "rows": steps,
             "told": sum(bool(step.get("gain_told")) for step in steps),
             "steps": len(steps) - 1,

@@ -4,6 +4,7 @@ A record that is added is taken up by itself: its workload and optimizer stand i
 two largest batch sizes of each sweep are predicted from the others by a fit that never saw them.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,14 @@ OPTIMIZERS: Final = {
     "momentum": "SGD with momentum", "lars": "LARS", "lamb": "LAMB", "adam": "Adam",
     "kfac": "K-FAC", "nesterov": "Nesterov momentum",
 }  # fmt: skip
-WORKLOADS: Final = {"digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+_RUNG_PART: Final = re.compile(r"_(holdout|subset|width)(\d+)")
+WORKLOADS: Final = {
+    "digits": "digits",
+    "digits_cnn": "digits by a CNN",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10_cnn": "CIFAR-10 by a CNN",
+}
 # Kept before there were whole sweeps: rows of the winners only. Taken where no sweep is.
 _ROWS_ONLY: Final = {("fashion_mnist", "momentum"): "fashion_mnist.csv"}
 
@@ -134,10 +142,16 @@ def short_title(name: str) -> str:
 
 
 def workload_title(name: str) -> str:
-    """Return a workload's name for readers."""
-    whole, _, held_out = name.partition("_holdout")
+    """Return a workload's name for readers: "4,096 images of MNIST" of mnist_subset4096."""
+    whole, changed = _RUNG_PART.sub("", name), dict(_RUNG_PART.findall(name))
     title = WORKLOADS.get(whole, whole.replace("_", " "))
-    return f"{title} less {int(held_out):,} held out" if held_out.isdigit() else title
+    if "width" in changed:
+        title += f" of width {changed['width']}"
+    if "subset" in changed:
+        return f"{int(changed['subset']):,} images of {title}"
+    if "holdout" in changed:
+        return f"{title} less {int(changed['holdout']):,} held out"
+    return title
 
 
 def place_of(name: str, known: dict[str, str]) -> tuple[int, str]:
