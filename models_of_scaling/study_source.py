@@ -31,7 +31,7 @@ from models_of_scaling.targets import Target
 from models_of_scaling.trials import is_trial_file, read_trials
 
 # What the reduction asks of a trial, besides what tells trials apart.
-_NEEDED_COLUMNS: Final = (
+NEEDED_COLUMNS: Final = (
     "workload", "optimizer", "num_train_examples", "hyper_parameters", "settings", "target",
     *CURVE_COLUMNS,
 )  # fmt: skip
@@ -73,7 +73,7 @@ def read_measurements(path: Path, choice: TableChoice) -> Measurements:
         raise InputError(f"{path}: no such file or folder")
     if is_trials(path):
         return measurements_from_trials(
-            read_trials(path, columns=_NEEDED_COLUMNS), choice, path=path
+            read_trials(path, columns=NEEDED_COLUMNS), choice, path=path
         )
     raw = read_parquet(path) if path.suffix in {".parquet", ".pq"} else read_csv(path)
     return measurements_from_table(

@@ -13,7 +13,7 @@ from models_of_scaling.published.series import PublishedSeries
 _PARTS: Final = {
     "workload": "ONE SERIES OF EACH WORKLOAD (MLPerf's reference points)",
     "resnet50_cut": "RESNET-50 AGAIN, by creator, round and submitter; these series share runs",
-    "own_table": "THE TABLE, one series of each workload",
+    "own_table": "YOUR TABLES, one series of each workload and optimizer",
 }
 _TITLES: Final = {
     "rolling": "Rolling origin: fitted below, predicted nearest to 2x, 4x and 8x beyond.",

@@ -28,8 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table",
         type=Path,
+        nargs="+",
+        action="extend",
         metavar="TABLE",
-        help="a table of your own in place of the published series, one series per workload",
+        help="tables, trial files or folders of trials of your own in place of the published "
+        "series, one series per workload and optimizer",
     )
     parser.add_argument(
         "--law",

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from models_of_scaling.plots.steps_to_target import BLUE, GREEN, GREY, ORANGE
 from paper.figures.style import COLUMN, new_figure
-from paper.numbers.back_test import FACTORS, TITLES, find, quoted_score, read_rows
+from paper.numbers.back_test import FACTORS, TITLES, find, quoted_score, read_scores
 from paper.numbers.quoted import LEVEL
 from paper.numbers.study import Study
 
@@ -19,6 +19,7 @@ _SHORT = {
     ("published", "resnet50_cut"): "ResNet-50 cuts",
     ("digits", "own_table"): "digits ladder",
     ("noisy_quadratic", "own_table"): "quadratic ladder",
+    ("sweeps", "own_table"): "our sweeps",
 }
 
 
@@ -59,8 +60,8 @@ def draw(study: Study) -> Figure:
     Args:
         study: the records.
     """
-    scores = read_rows(study.results, "backtest_scores.csv")
-    figure = new_figure(COLUMN, 2.75)
+    scores = read_scores(study.results)
+    figure = new_figure(COLUMN, 3.3)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
     draw_scores(left, scores, "median_error")
     left.set_xlim(0, 80)

@@ -1,4 +1,4 @@
-"""Section "Prediction": the recorded back-tests of published series and of our ladders."""
+"""Section "Prediction": the recorded back-tests of published series, our ladders and our sweeps."""
 
 import csv
 from pathlib import Path
@@ -11,8 +11,10 @@ TITLES: Final = {
     ("published", "resnet50_cut"): "ResNet-50 cuts",
     ("digits", "own_table"): "digits ladder",
     ("noisy_quadratic", "own_table"): "quadratic ladder",
+    ("sweeps", "own_table"): "our sweeps",
 }
 FACTORS: Final = ("2", "4", "8")
+RECORDS: Final = ("backtest_scores.csv", "backtest_sweeps_scores.csv")
 Row = dict[str, str]
 
 
@@ -25,6 +27,15 @@ def read_rows(results: Path, name: str) -> list[Row]:
     """
     with (results / name).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def read_scores(results: Path) -> list[Row]:
+    """Return all recorded scores.
+
+    Args:
+        results: the folder of records.
+    """
+    return [row for name in RECORDS for row in read_rows(results, name)]
 
 
 def quoted_score(row: Row, name: str, **more: Any) -> Quoted:
@@ -54,7 +65,7 @@ def back_test_numbers(results: Path) -> dict[str, Any]:
     Args:
         results: the folder of records.
     """
-    scores = read_rows(results, "backtest_scores.csv")
+    scores = read_scores(results)
     rows = []
     for (table, part), title in TITLES.items():
         for factor in FACTORS:
@@ -78,7 +89,26 @@ def back_test_numbers(results: Path) -> dict[str, Any]:
             if more is not None:
                 row["evidence"] = quoted_score(more, "median_error", scale=100.0).as_json()
             rows.append(row)
-    return {"rows": rows, "better": _better(scores)}
+    return {"rows": rows, "better": _better(scores), "largest": _largest(scores)}
+
+
+def _largest(scores: list[Row]) -> list[dict[str, Any]]:
+    """Return how the largest batch size of each sweep is predicted, by distance."""
+    rows = []
+    for factor in FACTORS:
+        where = {"table": "sweeps", "design": "largest", "factor": factor}
+        ours, theirs = (
+            find(scores, **where, forecaster=name) for name in ("averaged", "todays_practice")
+        )
+        if ours is not None and theirs is not None:
+            rows.append({
+                "away": f"{float(ours['median_ratio']):.2g}",
+                "cases": int(ours["num_cases"]),
+                "error": quoted_score(ours, "median_error", scale=100.0).as_json(),
+                "practice": quoted_score(theirs, "median_error", scale=100.0).as_json(),
+                "held": quoted_score(ours, "coverage").as_json(),
+            })
+    return rows
 
 
 def _better(scores: list[Row]) -> dict[str, Any]:

@@ -72,6 +72,12 @@ CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
             for row in numbers["back_test"]["rows"]
         )
     ),
+    "at our sweeps' largest batch sizes the average is nearer than practice": lambda numbers: all(
+        row["error"]["value"] < row["practice"]["value"] for row in numbers["back_test"]["largest"]
+    ),
+    "from all origins of our sweeps practice is nearer at every distance": lambda numbers: all(
+        row["error"]["value"] > row["practice"]["value"] for row in _rows_of(numbers, "our sweeps")
+    ),
     "on published series no error is told from today's practice": lambda numbers: (
         numbers["back_test"]["better"]["clear"] == 0
     ),

@@ -48,7 +48,7 @@ FIGURES: Final = (
     ),
     FigureSource(name="batch_growth", records=("batch_growth_digits.csv",)),
     FigureSource(name="learning_rates", records=("sweeps",)),
-    FigureSource(name="back_test", records=("backtest_scores.csv",)),
+    FigureSource(name="back_test", records=("backtest_scores.csv", "backtest_sweeps_scores.csv")),
     FigureSource(name="forecast", records=("forecast_imagenet.csv", "forecast_machine.csv")),
 )
 

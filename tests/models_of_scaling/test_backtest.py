@@ -347,6 +347,6 @@ def test_a_table_of_ones_own_is_back_tested_by_workload(tmp_path, run_command_li
     code, out, error = run_command_line("backtest", "--table", path, "--law", "todays_practice")
     assert (code, error) == (0, "")
     assert out.startswith("2 own series of steps to target; 2 are long and wide enough")
-    assert "THE TABLE" in out and "ONE SERIES" not in out
+    assert "YOUR TABLES" in out and "ONE SERIES" not in out
     code, out, error = run_command_line("backtest", "--table", path, "--series", "mlperf_bert")
     assert (code, out) == (2, "") and error.startswith("error: --series:")

@@ -165,7 +165,7 @@ def test_one_more_piece_of_evidence_brings_8x_on_digits_from_a_quarter_to_a_tent
     """Measured: 25.4 %; a ladder's B_crit 8.5 %, runs at 4x 13.9 %, both 6.5 %."""
     from models_of_scaling.backtest.evidence_table import read_evidence
 
-    series = table_series(RESULTS / "ladder_digits.csv")
+    series = table_series([RESULTS / "ladder_digits.csv"])
     knee = read_evidence(RESULTS / "evidence_ladder_digits.csv", [each.name for each in series])
     outcomes = [
         outcome

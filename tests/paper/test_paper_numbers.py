@@ -121,6 +121,20 @@ def test_the_growing_batchs_numbers_are_those_of_its_runs(numbers):
     assert said["seeds"] == len({row["seed"] for row in runs})
 
 
+def test_the_sweeps_back_test_says_what_its_cases_say(numbers):
+    cases = [row for row in record("backtest_sweeps_cases.csv") if row["design"] == "largest"]
+    said = numbers["back_test"]["largest"]
+    assert [row["cases"] for row in said] == [10, 10, 10]
+    for row, factor in zip(said, ("2", "4", "8"), strict=True):
+        for key, name in (("error", "averaged"), ("practice", "todays_practice")):
+            chosen = [
+                case for case in cases if (case["factor"], case["forecaster"]) == (factor, name)
+            ]
+            errors = [abs(float(case["steps"]) / float(case["measured"]) - 1) for case in chosen]
+            # Cases are recorded with five digits.
+            np.testing.assert_allclose(row[key]["value"], np.median(errors), atol=1e-4)
+
+
 def test_every_number_with_an_interval_says_what_it_rests_on(numbers):
     def walk(value):
         if isinstance(value, dict):
