@@ -9,7 +9,7 @@ from scipy.special import ndtr
 from models_of_scaling.fit_record import FitCode
 from models_of_scaling.fitted_law import FittedLaw
 from models_of_scaling.intervals import Interval
-from models_of_scaling.measurements import Measurements
+from models_of_scaling.measurements import Measurements, without_too_small
 from models_of_scaling.wording import batch_sizes_in_words, number_in_words
 
 # Wider than this the critical batch size is not an answer that a cluster can be bought on.
@@ -135,9 +135,18 @@ def _unreached(fitted: Measurements) -> list[str]:
     """Name the batch sizes where no row reached the target."""
     sizes = np.unique(fitted.batch_size)
     never = [int(size) for size in sizes if not fitted.reached[fitted.batch_size == size].any()]
-    if not never:
-        return []
-    return [
-        f"No row reached the target at batch size {batch_sizes_in_words(never)}: "
-        "it enters as 'more steps than were done'. Run it longer."
-    ]
+    first = int(without_too_small(fitted).batch_size.min())
+    too_small = [size for size in never if size < first]
+    sentences = []
+    if too_small:
+        sentences.append(
+            f"No row reached the target at batch size {batch_sizes_in_words(too_small)}, in more "
+            "steps than any law asks of it: too small for this target as it was tuned, it is no "
+            "point of the curve."
+        )
+    if others := [size for size in never if size >= first]:
+        sentences.append(
+            f"No row reached the target at batch size {batch_sizes_in_words(others)}: "
+            "it enters as 'more steps than were done'. Run it longer."
+        )
+    return sentences

@@ -76,6 +76,8 @@ class FitRecord:
         holdout_above: batch sizes above it were held out, or None.
         provenance: commit, dirty, versions, device and start_time of the fit.
         knee: what was known of B_crit beside the rows, or None.
+        smallest_fitted: batch sizes below it are too small for the target; None in older records,
+            whose laws were fitted to all of them.
     """
 
     source: dict[str, Any]
@@ -98,6 +100,7 @@ class FitRecord:
     holdout_above: int | None
     provenance: dict[str, Any]
     knee: KneeEvidence | None = None
+    smallest_fitted: int | None = None
 
     def __post_init__(self) -> None:
         """Check what readers rely on."""
@@ -115,8 +118,12 @@ class FitRecord:
 
     @property
     def smallest_batch_size(self) -> int:
-        """The smallest batch size that was fitted; efficiencies are relative to it."""
-        return min(self.measured.batch_size)
+        """The smallest batch size that was measured and reached, or may have been cut short.
+
+        Efficiencies are relative to it. Smaller ones are on no curve
+        (`measurements.without_too_small`).
+        """
+        return self.smallest_fitted or min(self.measured.batch_size)
 
     @property
     def largest_batch_size(self) -> int:

@@ -17,7 +17,11 @@ from models_of_scaling.knee_evidence import KneeEvidence
 from models_of_scaling.law_draws import draw_law, family_of, kernel_about
 from models_of_scaling.laws import AVERAGED_LAWS, LawName
 from models_of_scaling.likelihood import Observations
-from models_of_scaling.measurements import Measurements, check_identifiable
+from models_of_scaling.measurements import (
+    Measurements,
+    check_identifiable,
+    without_too_small,
+)
 from models_of_scaling.mixture import critical_batch_size_interval, min_steps_interval
 from models_of_scaling.noise import noise_knowledge
 from models_of_scaling.prefix_fits import SeriesMemory, fits_of_prefixes
@@ -89,18 +93,19 @@ def fit_laws(
     fitted, held_out = measurements.take(inside), measurements.take(~inside)
     if limit is not None:
         check_identifiable(fitted, where=f"{measurements.source.path}, --holdout-above {limit}")
-    sizes, cell_N = np.unique(fitted.batch_size, return_inverse=True)
+    on_curve = without_too_small(fitted)
+    sizes, cell_N = np.unique(on_curve.batch_size, return_inverse=True)
     reference = float(np.exp(np.log(sizes).mean()))
     study = StudyRows(
-        rows=fitted.observations(),
-        x_N=np.log(fitted.batch_size / reference),
+        rows=on_curve.observations(),
+        x_N=np.log(on_curve.batch_size / reference),
         cell_N=cell_N,
-        spread=resample(fitted, choice.replicates, np.random.default_rng(choice.seed)).spread,
-        groups=no_group_effects(len(fitted), len(sizes)),
+        spread=resample(on_curve, choice.replicates, np.random.default_rng(choice.seed)).spread,
+        groups=no_group_effects(len(on_curve), len(sizes)),
         log_reference=float(np.log(reference)),
         knee=choice.knee,
     )
-    study = without_group_offsets(study, fitted.group)
+    study = without_group_offsets(study, on_curve.group)
     names = choice.laws or laws_for(fitted)
     counts = [study.num_cells]
     if choice.scored or memory is not None:
@@ -197,9 +202,11 @@ def _record(
 ) -> FitRecord:
     """Put the record together."""
     fitted, held_out = parts
-    ends = (int(fitted.batch_size.min()), int(fitted.batch_size.max()))
+    on_curve = without_too_small(fitted)
+    ends = (int(on_curve.batch_size.min()), int(fitted.batch_size.max()))
     critical = critical_batch_size_interval(laws, ends=ends, level=choice.level)
-    code = fit_code(best, critical, contradicted_sizes(laws, fitted))
+    contradicted = contradicted_sizes(laws, on_curve)
+    code = fit_code(best, critical, contradicted)
     provenance = dataclasses.asdict(collect_provenance())
     provenance["start_time"] = provenance["start_time"].isoformat()
     source = dataclasses.asdict(fitted.source)
@@ -212,7 +219,7 @@ def _record(
         law=best.name,
         laws=laws,
         code=code,
-        advice=advice_for(code, critical, fitted, contradicted_sizes(laws, fitted)),
+        advice=advice_for(code, critical, fitted, contradicted),
         group_sd=group_sd,
         level=choice.level,
         num_replicates=choice.replicates,
@@ -224,6 +231,7 @@ def _record(
         holdout_above=choice.holdout_above,
         provenance=provenance,
         knee=choice.knee,
+        smallest_fitted=int(on_curve.batch_size.min()),
     )
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from models_of_scaling.errors import InputError
 from models_of_scaling.fitting import Bools, Integers
 from models_of_scaling.likelihood import Observations
+from models_of_scaling.priors import STEEPEST_EXPONENT
 from models_of_scaling.quantities import Floats
 
 
@@ -114,6 +115,33 @@ class Measurements:
             log_high_RN=np.log(self.steps_high)[None],
             weight_RN=self.weight[None],
         )
+
+
+def without_too_small(fitted: Measurements) -> Measurements:
+    """Return the rows that a law is fitted to: none from batch sizes too small for the target.
+
+    At a constant learning rate the noise of a small batch can keep the loss above the target for
+    ever. Below the smallest batch size that reached, one where nothing did in more steps than the
+    steepest law could ask is so read as too small, and not as a point of the curve; every smaller
+    one with it. As censored points they contradict every law: four of them made the noise of a
+    study four times what it is (digits by LARS in paper/results/sweeps). Where fewer steps were
+    done the runs may have been cut short, and stay.
+
+    Args:
+        fitted: rows of which some reached.
+
+    Returns:
+        All rows, or those of larger batch sizes.
+    """
+    first = fitted.batch_size[fitted.reached].min()
+    level = np.log(fitted.steps[fitted.reached & (fitted.batch_size == first)]).mean()
+    below = np.unique(fitted.batch_size[fitted.batch_size < first])
+    for size in below[::-1]:
+        done = np.log(fitted.steps[fitted.batch_size == size].max())
+        if done > level + STEEPEST_EXPONENT * np.log(first / size):
+            kept = fitted.take(fitted.batch_size > size)
+            return kept if len(np.unique(kept.batch_size)) > 1 else fitted
+    return fitted
 
 
 def check_identifiable(

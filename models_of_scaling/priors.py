@@ -57,6 +57,10 @@ PRIORS: Final[dict[PriorName, NormalPrior]] = {
     "turning_batch_size": NormalPrior(mean=3.4, sd=1.5),
 }
 
+# The upper end of the exponent's 90 %: no law is believed to have steps rise faster as the batch
+# shrinks, so what was done beyond that at a batch size is not a point of its curve.
+STEEPEST_EXPONENT: Final = math.exp(1.645 * PRIORS["exponent"].sd)
+
 # How far one batch size's estimate typically lies from the law, in logs, seeds, tuning and the
 # law's own misfit together: on the 17 workloads the median is 3.4 %, from 2 % to 37 %. It counts as
 # three degrees of freedom: 3 batch sizes on a curve by luck do not claim no noise, and with as few

@@ -133,7 +133,7 @@ def summary(fit: "FitRecord", *, with_advice: bool = True) -> str:
     what = ", ".join(word for word in (fit.workload, fit.optimizer, fit.target) if word)
     lines = [
         f"Fitted{f' ({what})' if what else ''}: {len(fit.measured.batch_size)} rows at {sizes} "
-        f"batch sizes, {fit.smallest_batch_size:,} to {fit.largest_batch_size:,}: {rows}.",
+        f"batch sizes, {min(fit.measured.batch_size):,} to {fit.largest_batch_size:,}: {rows}.",
         f"Best law: {best.name} (weight {best.weight:.2f}; {error}).",
         f"Fewest steps, S_min: {interval_in_words(fit.min_steps)}.",
         f"Critical batch size, B_crit: {interval_in_words(fit.critical_batch_size)}.",

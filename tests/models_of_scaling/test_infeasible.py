@@ -1,11 +1,14 @@
 """Batch sizes at which nothing reached the target: what they say, and what is said about them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models_of_scaling.law_fit import FitChoice, fit_laws, laws_for
 from models_of_scaling.laws import AVERAGED_LAWS, Hyperbola, KneeWithUpturn
 from models_of_scaling.limit import judge, verdict_in_words
+from models_of_scaling.measurements import without_too_small
 from models_of_scaling.prediction import predict
 from models_of_scaling.steps_to_target import TrialOutcomes, steps_not_enough
 
@@ -82,3 +85,45 @@ def test_rows_that_no_law_can_explain_are_called_inconsistent(simulated):
 def test_runs_cut_short_at_small_batch_sizes_contradict_nothing(simulated, cap):
     fit = fit_laws(simulated.measurements(SIZES, LAW.steps_to_target(SIZES), cap=cap), FitChoice())
     assert fit.code == "converged"
+
+
+def too_small(simulated, last):
+    """Exact rows, and up to a batch size none reached in 4 times the steps that the law says."""
+    steps, met = LAW.steps_to_target(SIZES), last < SIZES
+    done = np.where(met, steps, 4 * steps)
+    return replace(
+        simulated.measurements(SIZES, done),
+        reached=met,
+        steps_high=np.where(met, done, np.inf),
+    )
+
+
+def test_batch_sizes_too_small_to_reach_the_target_do_not_move_a_law(simulated):
+    rows = too_small(simulated, 32)
+    assert rows.reached.tolist() == [False] * 3 + [True] * 5
+    fit = fit_laws(rows, FitChoice(replicates=200))
+    alone = fit_laws(rows.take(rows.reached), FitChoice(replicates=200))
+    assert fit.laws == alone.laws
+    assert (fit.code, fit.critical_batch_size) == (alone.code, alone.critical_batch_size)
+    assert (fit.smallest_batch_size, fit.num_censored) == (64, 3)
+    (said,) = [sentence for sentence in fit.advice if "No row reached" in sentence]
+    assert "batch size 8, 16 and 32, in more steps than any law asks" in said
+    (answer,) = predict(fit, [2048])
+    (same,) = predict(alone, [2048])
+    assert answer == same
+
+
+def test_where_only_the_largest_batch_size_reached_the_smaller_ones_still_count(simulated):
+    rows = too_small(simulated, 512)
+    assert without_too_small(rows) is rows
+    fit = fit_laws(rows, FitChoice(replicates=200))
+    assert fit.smallest_batch_size == 8
+
+
+def test_runs_that_may_have_been_cut_short_stay_as_more_than_was_done(simulated):
+    steps = LAW.steps_to_target(SIZES)
+    rows = simulated.measurements(SIZES, steps, cap=1500)
+    assert not rows.reached[0] and without_too_small(rows) is rows
+    fit = fit_laws(rows, FitChoice(replicates=200))
+    assert fit.smallest_batch_size == 8
+    assert any("it enters as 'more steps than were done'" in each for each in fit.advice)
