@@ -59,7 +59,6 @@ def test_tuning_is_told_from_seeds():
     np.testing.assert_allclose(spread, 0.05 / 20, rtol=0.15)  # 4 times 1 / sqrt(2 * 399)
 
 
-@pytest.mark.slow
 def test_without_noise_only_the_knee_is_missing_and_with_it_known_nothing_is():
     rows = study(tuning=0.0, seeds=1e-4)
     budget = budget_of(rows, "known", draws=2)
