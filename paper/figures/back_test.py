@@ -19,7 +19,7 @@ _SHORT = {
     ("published", "resnet50_cut"): "ResNet-50 cuts",
     ("digits", "own_table"): "digits ladder",
     ("noisy_quadratic", "own_table"): "quadratic ladder",
-    ("sweeps", "own_table"): "our sweeps",
+    ("sweeps", "own_table"): "our first sweeps",
 }
 
 

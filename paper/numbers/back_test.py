@@ -11,7 +11,7 @@ TITLES: Final = {
     ("published", "resnet50_cut"): "ResNet-50 cuts",
     ("digits", "own_table"): "digits ladder",
     ("noisy_quadratic", "own_table"): "quadratic ladder",
-    ("sweeps", "own_table"): "our sweeps",
+    ("sweeps", "own_table"): "our first sweeps",
 }
 FACTORS: Final = ("2", "4", "8")
 RECORDS: Final = ("backtest_scores.csv", "backtest_sweeps_scores.csv")
