@@ -61,7 +61,7 @@ def draw(study: Study) -> Figure:
         study: the records.
     """
     scores = read_scores(study.results)
-    figure = new_figure(COLUMN, 3.3)
+    figure = new_figure(COLUMN, 3.7)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
     draw_scores(left, scores, "median_error")
     left.set_xlim(0, 80)

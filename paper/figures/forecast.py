@@ -58,5 +58,5 @@ def draw(study: Study) -> Figure:
     numbers_on(ax, "y", nice_ticks(low, 1.2 * max(means), most=6))
     ax.set_ylim(low, 1.2 * max(means))
     ax.set_ylabel("steps to top-1 accuracy 75.9 %")
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper right")
     return figure

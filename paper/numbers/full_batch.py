@@ -234,11 +234,6 @@ def _step(row: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _question(text: str) -> str:
-    workload, comma, rest = text.partition(",")
-    return f"{workload_title(workload)}{comma}{rest}"
-
-
 def full_batch_numbers(results: Path) -> dict[str, Any]:
     """Return the section's numbers; `own` and `recipes` are empty without records.
 
@@ -247,10 +242,13 @@ def full_batch_numbers(results: Path) -> dict[str, Any]:
     """
     recipes = []
     for table in ablations(results):
+        name, comma, rest = table["question"].partition(",")
+        question = f"{workload_title(name)}{comma}{rest}"
         steps = [_step(row) for row in table["rows"]]
         total = effect_of(table["total"])
         recipes.append({
-            "question": _question(table["question"]),
+            "question": question,
+            "workload": workload_title(name),
             "rows": steps,
             "told": sum(bool(step.get("gain_told")) for step in steps),
             "steps": len(steps) - 1,
