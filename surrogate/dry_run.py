@@ -1,29 +1,27 @@
 """What a sweep would cost: a short calibration of this machine, then the arithmetic of budgets.
 
-A few seconds of a real search at two or three batch sizes give the time of a step and of an
-evaluation for a population; times at other batch sizes are interpolated in logarithms. How many
-steps a run takes is not known before a sweep: it is guessed from the workload's budget, of which
-tuned runs of digits take a tenth. So the range is wide on purpose, and the answer is an estimate.
-Where trials are there, their fewest steps replace the guess.
+Steps and evaluations of a population are timed at two or three batch sizes (`step_times`); times
+at others are interpolated in logarithms. How many steps a run takes is not known before a sweep: it
+is guessed from the workload's budget, of which tuned runs of digits take a tenth. So the range is
+wide on purpose, and the answer is an estimate. Where trials are there, their fewest steps replace
+the guess.
 """
 
 import math
 import os
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from surrogate.evaluation_grid import next_evaluation
-from surrogate.protocol import Plan, Stage
+from surrogate.protocol import Plan
 from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
+from surrogate.step_times import StepTimes, measure_step_times
 from surrogate.trial_parts import finished_trials
 from surrogate.workloads import Workload, get_workload
 
-_CALIBRATION_SECONDS = 2.0  # for each population
 # Fewest steps to target as a share of the budget: low end, guess, high end of the range.
 _SHARES = (0.06, 0.12, 0.25)
 # Members leave as they reach or diverge: the mean population over a search's life, as a share.
@@ -98,19 +96,6 @@ def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepTimes:
-    """Seconds that a population of so many members takes; or a simulated candidate.
-
-    Attributes:
-        step: of one optimizer step.
-        evaluation: of one evaluation of all members.
-    """
-
-    step: float
-    evaluation: float
 
 
 def estimate_sweep(settings: SweepSettings) -> SweepEstimate:
@@ -194,88 +179,34 @@ class _Times:
     """Times of populations, measured at a few batch sizes and interpolated between them."""
 
     def __init__(self, plan: Plan, workload: Workload, sizes: Sequence[int]) -> None:
-        self._plan, self._workload = plan, workload
+        self._plan = plan
         places = sorted({0, len(sizes) // 2, len(sizes) - 1}) if sizes else []
-        self._sizes = sorted({sizes[place] for place in places})
+        self._known = measure_step_times(plan, sorted({sizes[place] for place in places}))
         self._simulated = workload.engine == "noisy_quadratic"
-        self._measure = cache(self._measured)
 
     def stage(self, size: int, name: str, count: int, fewest_steps: float) -> float:
         """Return the seconds of a stage with so many runs, given the fewest steps to target."""
         if not count:
             return 0.0
+        times = self._at(size)
+        if self._simulated:
+            return count * times.step_of_4 / 4
         searching = name.startswith(("wide", "zoom", "widen"))
         factor = self._plan.protocol.slowest_factor if searching else 1.5
         budget = self._plan.budget
         whole = budget.epochs is not None  # every run goes to its end
         steps = budget.steps(size) if whole else min(factor * fewest_steps, budget.steps(size))
         members = count * (_MEAN_POPULATION if searching else 1.0)
-        small, large = (self._at(size, population) for population in (4, 32))
-        if self._simulated:
-            return count * large.step
-        per_step = _line(members, small.step, large.step)
-        per_evaluation = members * large.evaluation / 32
-        return steps * per_step + _evaluations(steps) * per_evaluation
+        return steps * times.step(members) + _evaluations(steps) * members * times.evaluation
 
-    def _at(self, size: int, population: int) -> StepTimes:
-        known = [self._measure(each, population) for each in self._sizes]
-        logs = np.log(self._sizes)
+    def _at(self, size: int) -> StepTimes:
+        logs = np.log(list(self._known))
 
-        def at(values: list[float]) -> float:
+        def at(name: str) -> float:
+            values = [getattr(each, name) for each in self._known.values()]
             return float(np.exp(np.interp(math.log(size), logs, np.log(values))))
 
-        return StepTimes(
-            step=at([each.step for each in known]),
-            evaluation=at([each.evaluation for each in known]),
-        )
-
-    def _measured(self, size: int, population: int) -> StepTimes:
-        """Run a search's first candidates for a moment, at a learning rate that moves nothing."""
-        from surrogate.engines import run_stage
-
-        stage = next_stage(self._plan, size, [])
-        assert stage is not None
-        chosen = [stage.candidates[number % len(stage.candidates)] for number in range(population)]
-        if not self._simulated:
-            chosen = [
-                replace(each, hyper_parameters={**each.hyper_parameters, "learning_rate": 1e-9})
-                for each in chosen
-            ]
-        probe = Stage(name="wide", candidates=tuple(chosen), fewest_steps=None)
-        stamps = [time.perf_counter()]
-        for _ in run_stage(self._plan, size, probe):
-            stamps.append(time.perf_counter())
-            if stamps[-1] - stamps[0] > _CALIBRATION_SECONDS and len(stamps) > 4:
-                break
-        seconds = np.diff(stamps)
-        if self._simulated:
-            return StepTimes(step=float(np.mean(seconds)), evaluation=1e-9)
-        return _regressed(seconds)
-
-
-def _regressed(seconds: np.ndarray) -> StepTimes:
-    """Return step and evaluation time from the times between evaluations, which lie ever further.
-
-    The first is left out: it traces the step.
-    """
-    grid = [0]
-    while len(grid) <= len(seconds):
-        grid.append(next_evaluation(grid[-1]))
-    gaps = np.diff(grid).astype(float)[1:]
-    seconds = seconds[1:]
-    single = seconds[gaps == 1]
-    together = float(np.median(single))
-    wide = gaps > 1
-    if wide.sum() < 3:  # few steps a second: one costs what an evaluation does, or more
-        return StepTimes(step=together / 2, evaluation=together / 2)
-    step = float(np.median((seconds[wide] - together) / (gaps[wide] - 1)))
-    step = min(max(step, together * 1e-3), together * 0.999)
-    return StepTimes(step=step, evaluation=together - step)
-
-
-def _line(members: float, at_4: float, at_32: float) -> float:
-    slope = max(at_32 - at_4, 0.0) / 28
-    return max(at_4 + slope * (members - 4), at_4 / 2)
+        return StepTimes(**{each.name: at(each.name) for each in fields(StepTimes)})
 
 
 def _evaluations(steps: float) -> int:
