@@ -8,11 +8,13 @@ so many repeats of the winner. Three kinds of action are weighed against each ot
 - `search`: twice the search trials, at every batch size measured so far.
 
 The gain of an action is what it is expected to take off the log width of the asked interval
-(`active.belief`), its cost what the batch sizes measured so far paid (`active.cells`), and the
-action with most gain beyond what its examples would gain later is next. docs/active_design.md says
+(`active.belief`), its cost what the batch sizes measured so far paid (`active.cells`). Without a
+budget, the action with most gain beyond what its examples would gain later is next. With one, it is
+the best of the set of actions that the budget buys (`active.purchase`). docs/active_design.md says
 why effort is never unequal.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +23,9 @@ from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.intervals import Interval
 from models_of_scaling.wording import interval_in_words, number_in_words
 from surrogate.active.actions import Action, Effort, Menu, action_in_words
-from surrogate.active.cells import Cell
+from surrogate.active.belief import belief_of
+from surrogate.active.cells import Cell, cost_rates
+from surrogate.active.purchase import Purse, best_purchase
 from surrogate.active.question import Question
 from surrogate.active.weigh import weigh_actions
 
@@ -101,7 +105,18 @@ def decide(
         asked = f"stop: high / low is at most {menu.precision:.3g}, as asked, at two looks in a row"
         return stopped("precision", asked)
     actions = weigh_actions(fit, cells, effort, question, menu)
-    worth = [each for each in actions if each.gain >= _LEAST_GAIN]
+    bought: list[Action] = []
+    if math.isfinite(menu.budget_examples):
+        purse = Purse(
+            belief=belief_of(fit, question, menu.batch_sizes),
+            cells=cells,
+            rates=cost_rates(cells, trials=effort.trials, repeats=effort.repeats),
+            effort=effort,
+            menu=menu,
+            left=menu.budget_examples - spent,
+        )
+        bought = best_purchase(purse, actions, least_gain=_LEAST_GAIN)
+    worth = bought or [each for each in actions if each.gain >= _LEAST_GAIN]
     if not worth:
         return stopped("nothing_left", "stop: no action is expected to narrow the interval")
     affordable = [each for each in worth if spent + each.most_cost <= menu.budget_examples]
@@ -111,12 +126,13 @@ def decide(
     # What is left to gain is dearer: more gain is worth paying for up to twice the present rate.
     rate = _LATER_RATE * max(each.gain_per_example for each in affordable)
     best = max(affordable, key=lambda each: each.gain - rate * each.cost)
+    words = action_in_words(best, bought=bool(bought))
     return Decision(
         action=best,
         stop="",
         interval=interval,
         spent=spent,
-        in_words=f"{action_in_words(best)}; {_now_in_words(question, interval, spent)}",
+        in_words=f"{words}; {_now_in_words(question, interval, spent)}",
     )
 
 

@@ -76,8 +76,14 @@ class Action:
         return self.gain / self.cost
 
 
-def action_in_words(action: Action) -> str:
-    """Return what is done and why, in one clause."""
+def action_in_words(action: Action, *, bought: bool) -> str:
+    """Return what is done and why, in one clause.
+
+    Args:
+        action: the one that is taken.
+        bought: whether with others, as what a budget buys; else for itself.
+    """
+    why = "among what the budget buys, most gain" if bought else "most gain for its cost"
     what = {
         "visit": f"measure batch size {action.batch_size or 0:,} ({action.effort.trials} trials, "
         f"{action.effort.repeats} repeats)",
@@ -85,6 +91,6 @@ def action_in_words(action: Action) -> str:
         "search": f"{action.effort.trials} trials at every batch size measured",
     }[action.kind]
     return (
-        f"{what}: most gain for its cost, high / low expected to shrink by a factor of "
-        f"{math.exp(action.gain):.2f} for {number_in_words(action.cost)} examples"
+        f"{what}: {why}, high / low expected to shrink by a factor of "
+        f"{math.exp(max(action.gain, 0.0)):.2f} for {number_in_words(action.cost)} examples"
     )

@@ -134,6 +134,18 @@ def pooled_seed_variance(cells: Sequence[Cell]) -> float:
     return float(np.mean(variances)) if variances else 0.0
 
 
+def too_small(cells: Sequence[Cell]) -> int:
+    """Return the largest batch size that is too small to reach the target; 0 where none is.
+
+    Args:
+        cells: those measured. One that missed the target below all that reached it was too small;
+            one above them had too few steps.
+    """
+    reached = [cell.batch_size for cell in cells if cell.reached]
+    missed = [cell.batch_size for cell in cells if not cell.reached]
+    return max([size for size in missed if size < min(reached, default=0)], default=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CostRates:
     """What runs cost, in examples of one tuned run at their batch size.

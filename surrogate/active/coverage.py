@@ -27,7 +27,7 @@ from surrogate.simulator.optimum import optimal_steps
 
 # As on digits: of log steps, what a search of 64 trials leaves, and what one seed adds.
 _TUNING_NOISE, _SEED_NOISE = 0.05, 0.13
-_FULL, _FIRST, _MOST = Effort(trials=64, repeats=5), Effort(trials=32, repeats=5), 10
+_FULL, _MOST = Effort(trials=64, repeats=5), Effort(trials=128, repeats=20)
 _CRITICAL: Final = Question(name="critical_batch_size")
 _NO_BUDGET: Final = 10**9
 
@@ -104,9 +104,8 @@ def compare_on_curve(
         batch_sizes=sizes,
         max_steps=(_NO_BUDGET,) * len(sizes),
     )
-    effort = _FIRST, Effort(trials=_FULL.trials, repeats=_MOST)
     measure = noisy(ACTIVE_RATES).measure
-    return compare(grid, measure, effort, _CRITICAL, share=share, choice=choice)
+    return compare(grid, measure, (_FULL, _MOST), _CRITICAL, share=share, choice=choice)
 
 
 def share_that_holds(intervals: Sequence[Interval], truth: float) -> tuple[float, float]:

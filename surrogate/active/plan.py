@@ -1,10 +1,10 @@
 """The study of an active design: the protocol's stages, with an effort that may grow.
 
 A full sweep fixes its trials and repeats before it starts, so its name covers them. An active
-design starts with few trials and may double them, at every batch size that it has measured, and
-may repeat a winner more often at one than at another. Trials of a smaller effort count for a
-larger one: the wide stage's Sobol points are a prefix of one sequence, and a zoom around the same
-best point too. So the study's name leaves trials and repeats out.
+design starts with few repeats and may double them, or its trials, at every batch size that it
+has measured. Trials of a smaller effort count for a larger one: the wide stage's Sobol points are a
+prefix of one sequence, and a zoom around the same best point too. So the study's name leaves trials
+and repeats out.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -15,16 +15,16 @@ from surrogate.protocol import Plan, Protocol
 
 # What a visit costs in runs is mostly search: a trial that is still running at 1.5 times the
 # fewest steps known is no candidate for the shortlist (seeds differ by up to 18 % on digits), so it
-# need not go on to 3 times, and three configurations on three seeds each choose the winner.
-# A quarter of a full search left tuned steps on digits off by up to 38 %, a half by up to 10 %.
-_FIRST_SHARE: Final = 2
+# need not go on to 3 times, and three configurations on three seeds each choose the winner. The
+# trials are a full search's: what half a search misses at neighbouring batch sizes looks like a
+# knee, and no interval knew of it (docs/active_design.md).
 _SLOWEST_FACTOR: Final = 1.5
 _SHORTLIST: Final = 3
 _RACE_LEAST: Final = _SHORTLIST + 1
 _NAMED_BY_TRIALS: Final = 64
-# Search trials may grow to a full sweep's, repeats to twice its. With four times, designs on known
-# curves measured fewer batch sizes at no less width, and their intervals held the truth less often.
-_MOST_REPEATS: Final = 2
+# After a full search seeds are most of a mean's noise, and a repeat costs a fiftieth of a visit.
+_MOST_REPEATS: Final = 4
+_MOST_TRIALS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +66,12 @@ def active_plan(plan: Plan) -> ActivePlan:
         plan: of the full sweep; its target, space, zooms and seed are kept.
 
     Returns:
-        The study, with the smallest effort.
+        The study, with the smallest effort: a full search, and its repeats.
     """
     full: Protocol = plan.protocol
     deterministic = full.repeats == 1 and full.shortlist == 1
     protocol = replace(
         full,
-        trials=max(2, full.trials // _FIRST_SHARE),
         shortlist=1 if deterministic else min(_SHORTLIST, full.shortlist),
         slowest_factor=_SLOWEST_FACTOR,
         race_least=_RACE_LEAST,
@@ -89,4 +88,4 @@ def most_effort(plan: Plan) -> Effort:
     """
     full = plan.protocol
     repeats = full.repeats if full.shortlist == 1 else _MOST_REPEATS * full.repeats
-    return Effort(trials=full.trials, repeats=repeats)
+    return Effort(trials=_MOST_TRIALS * full.trials, repeats=repeats)

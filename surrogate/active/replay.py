@@ -92,7 +92,7 @@ def recorded_comparisons(
     Args:
         workload: its name.
         records: files or folders of trials: default sweeps and, of the same optimizers and seeds,
-            active studies with every effort at every batch size.
+            active studies with every effort; of the batch sizes that both have.
         question: whose interval is compared.
         replays: of each recorded sweep.
         share: of the full grid's cost that the design may spend.
@@ -109,19 +109,19 @@ def recorded_comparisons(
     for optimizer, seed in sorted(both):
         plan = _full_plan(workload, seed, optimizer)
         active = active_plan(plan)
+        grid, mine = (by_sweep[optimizer, seed, is_active] for is_active in (False, True))
+        sizes = sorted(grid.keys() & mine.keys())
         for number in range(replays):
-            full, mine = (
+            full, seen = (
                 {
                     size: with_repeats_reordered(each, np.random.default_rng([number, size]))
-                    for size, each in renamed(
-                        by_sweep[optimizer, seed, named is active], named
-                    ).items()
+                    for size, each in renamed({size: of[size] for size in sizes}, named).items()
                 }
-                for named in (plan, active)
+                for of, named in ((grid, plan), (mine, active))
             )
             yield f"{optimizer}, sweep {seed}, order {number}", compare_trials(
-                (plan, full), (active, mine), question,
-                most=recorded_effort(active, mine, most=most_effort(plan)),
+                (plan, full), (active, seen), question,
+                most=recorded_effort(active, seen, most=most_effort(plan)),
                 share=share, choice=choice,
             )  # fmt: skip
 

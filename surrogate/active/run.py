@@ -15,7 +15,7 @@ from models_of_scaling.measurements import Measurements
 from models_of_scaling.study_source import TableChoice, measurements_from_trials
 from models_of_scaling.trials import Trial, trials_to_table
 from surrogate.active.actions import Effort, Menu
-from surrogate.active.cells import Cell, summarise_cell
+from surrogate.active.cells import Cell, summarise_cell, too_small
 from surrogate.active.plan import ActivePlan
 from surrogate.active.question import Question
 from surrogate.design import Decision, decide, first_batch_sizes
@@ -63,9 +63,8 @@ def run_design(
     Yields:
         The state after each decision, the last one without an action.
     """
-    wanted: Sequence[int] = first_batch_sizes(menu.batch_sizes)
+    measured, cells = measure_start(measure, effort, menu.batch_sizes)
     while True:
-        measured, cells = measure(effort, wanted)
         decision = decide(fit_laws(measured, choice), cells, effort, question, menu)
         state = DesignState(decision=decision, effort=effort, cells=cells)
         yield state
@@ -73,7 +72,34 @@ def run_design(
             return
         menu = replace(menu, was_narrow=menu.is_met(decision.interval))
         effort, size = decision.action.effort, decision.action.batch_size
-        wanted = state.batch_sizes if size is None else [size]
+        measured, cells = measure(effort, state.batch_sizes if size is None else [size])
+
+
+def measure_start(
+    measure: Measure, effort: Effort, batch_sizes: Sequence[int]
+) -> tuple[Measurements, Sequence[Cell]]:
+    """Measure the batch sizes that a design starts with.
+
+    The smallest comes last. A run that can't reach the target costs its whole budget, and where a
+    batch size is too small to reach it at all (LARS's steps do not shrink with the gradient), a
+    smaller one is too: then those next above it take the place of what is left.
+
+    Args:
+        measure: runs what is missing and says what was found.
+        effort: of each.
+        batch_sizes: that may be measured, increasing.
+
+    Returns:
+        What `measure` says at the end.
+    """
+    smallest, *others = first_batch_sizes(batch_sizes)
+    _, cells = measure(effort, others)
+    reached = [cell.batch_size for cell in cells if cell.reached]
+    if reached and not too_small(cells):
+        return measure(effort, [smallest])
+    missed = max(cell.batch_size for cell in cells if not cell.reached)
+    above = [size for size in batch_sizes if size > missed and size not in reached]
+    return measure(effort, above[: 1 + len(others) - len(reached)])
 
 
 def first_effort(plan: ActivePlan) -> Effort:

@@ -11,7 +11,14 @@ from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.intervals import weighted_quantile
 from surrogate.active.actions import Action, Effort, Kind, Menu
 from surrogate.active.belief import Belief, Experiment, belief_of, expected_log_width, with_misfit
-from surrogate.active.cells import Cell, CostRates, cost_rates, noise_left, pooled_seed_variance
+from surrogate.active.cells import (
+    Cell,
+    CostRates,
+    cost_rates,
+    noise_left,
+    pooled_seed_variance,
+    too_small,
+)
 from surrogate.active.question import Question
 
 # A zoom around another best point asks for other points: the old ones, half of the search, are then
@@ -39,10 +46,11 @@ def weigh_actions(
         rates=cost_rates(cells, trials=effort.trials, repeats=effort.repeats),
     )
     measured = {cell.batch_size for cell in cells}
+    lowest = too_small(cells)
     actions = [
         _visit(scales, place, effort, menu)
         for place, size in enumerate(menu.batch_sizes)
-        if size not in measured
+        if size > lowest and size not in measured
     ]
     if 2 * effort.repeats <= menu.most.repeats:
         more = replace(effort, repeats=2 * effort.repeats)

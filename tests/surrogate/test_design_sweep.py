@@ -33,7 +33,7 @@ def test_a_larger_effort_belongs_to_the_same_study_and_takes_up_the_smaller_ones
 def test_an_effort_changes_what_is_run_and_not_the_study(tmp_path):
     settings = ActiveSettings(workload=WORKLOAD, out=tmp_path)
     assert settings.plan == plan_of(tmp_path)
-    assert settings.plan.protocol.trials == 64  # half of the simulator's 128
+    assert settings.plan.protocol.trials == 128  # a full search's, for the simulator
 
 
 def test_a_simulated_trial_is_charged_to_where_the_protocol_would_stop_it(tmp_path):
