@@ -35,12 +35,12 @@ FAST = FitChoice(replicates=50, laws=("hyperbola",))
 MENU = Menu(batch_sizes=SIZES, max_steps=(10**6,) * len(SIZES), most=Effort(trials=64, repeats=10))
 FIRST = Effort(trials=32, repeats=5)
 ROOT = Path(__file__).parents[2]
-# Active studies, and the grids of two of their sweeps; the grids of two more are the paper's.
+# Active studies, and the grids of two of their sweeps; the grids of four more are the paper's.
 DIGITS = (
     ROOT / "tests" / "references" / "digits_design",
     *(
         ROOT / "paper" / "results" / "sweeps" / f"digits_{optimizer}.parquet"
-        for optimizer in ("momentum", "adam", "lars", "lamb", "kfac")
+        for optimizer in ("momentum", "adam", "lars", "lamb")
     ),
 )
 
@@ -292,7 +292,7 @@ def test_on_known_curves_half_of_the_designs_are_as_narrow_at_30_percent_of_the_
     choice = FitChoice(replicates=50, laws=(law,))
     known = curve()
     found = [compare_on_curve(known, seed, share=0.3, choice=choice) for seed in range(20)]
-    # Measured: 0.85 at 20 % on the simulator's, 0.89 at 23 % on the hyperbola.
+    # Measured, 32 seeds: 0.84 at 23 % on the simulator's, 0.78 at 27 % on the hyperbola.
     assert np.median([each.width_ratio for each in found]) <= 1
     assert max(each.cost_share for each in found) <= 0.3 * 1.05
 
@@ -303,11 +303,11 @@ def test_recorded_digits_give_the_grids_interval_at_30_percent_of_its_cost_in_th
     found = [
         each
         for _, each in recorded_comparisons(
-            "digits", DIGITS, CRITICAL, replays=5, share=0.3, choice=choice
+            "digits", DIGITS, CRITICAL, replays=4, share=0.3, choice=choice
         )
     ]
     assert len(found) >= 20
-    # Measured, 6 orders of each of 4 sweeps: 0.75 at 24 %, the dearest 29 %.
+    # Measured: 0.79, the dearest 30 %. (With all laws and 1,000 draws 1.03: docs/active_design.md.)
     assert np.median([each.width_ratio for each in found]) <= 1
     # A budget counts what an action is hardly going to exceed: a twentieth is room for more.
     assert max(each.cost_share for each in found) <= 0.3 * 1.05
