@@ -126,7 +126,7 @@ def test_a_race_that_is_broken_off_leaves_none_of_its_trials(tmp_path):
     stage = next_stage(plan, 1024, [])
     running = run_stage(plan, 1024, stage)
     assert [next(running) for _ in range(20)] == [[]] * 20
-    assert len([t for finished in run_stage(plan, 1024, stage) for t in finished]) == 8
+    assert len([t for finished in run_stage(plan, 1024, stage) for t in finished]) == 16
 
 
 def test_a_searched_length_or_a_full_sweep_is_no_race(tmp_path):
@@ -146,4 +146,5 @@ def test_a_race_changes_what_the_search_finds_by_little_on_the_simulator(tmp_pat
             next(t.steps for t in compute_trials(p, size, []) if t.phase == "repeat")
             for p in (plan, free)
         ]
-        assert steps[0] <= 1.1 * steps[1]
+        # A tenth more, or one step where ten are not taken: at the largest 8 for 7.
+        assert steps[0] <= max(1.1 * steps[1], steps[1] + 1)
