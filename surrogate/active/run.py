@@ -92,14 +92,16 @@ def measure_start(
     Returns:
         What `measure` says at the end.
     """
-    smallest, *others = first_batch_sizes(batch_sizes)
-    _, cells = measure(effort, others)
+    first = first_batch_sizes(batch_sizes)
+    # A law needs two.
+    asked = first[1:] if len(first) > 2 else first
+    measured, cells = measure(effort, asked)
     reached = [cell.batch_size for cell in cells if cell.reached]
     if reached and not too_small(cells):
-        return measure(effort, [smallest])
+        return (measured, cells) if asked == first else measure(effort, first[:1])
     missed = max(cell.batch_size for cell in cells if not cell.reached)
     above = [size for size in batch_sizes if size > missed and size not in reached]
-    return measure(effort, above[: 1 + len(others) - len(reached)])
+    return measure(effort, above[: len(first) - len(reached)])
 
 
 def first_effort(plan: ActivePlan) -> Effort:
