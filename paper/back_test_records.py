@@ -38,6 +38,11 @@ REPLICATES: Final = 300
 LEVEL: Final = 0.9
 
 
+def sweep_tables() -> list[Path]:
+    """Return the records of all sweeps, each a table of the back-test."""
+    return [*sorted((RESULTS / "sweeps").glob("*.parquet")), ROWS_ONLY]
+
+
 def outcomes_of(table: str) -> list[Outcome]:
     """Return every prediction of the published series, or of one of our ladders.
 
@@ -48,7 +53,7 @@ def outcomes_of(table: str) -> list[Outcome]:
     if table == "published":
         series = choose_series(None)
     elif table == "sweeps":
-        series = table_series([*sorted((RESULTS / "sweeps").glob("*.parquet")), ROWS_ONLY])
+        series = table_series(sweep_tables())
     else:
         series = table_series([RESULTS / f"ladder_{table}.csv"])
         knee = read_evidence(RESULTS / f"{OWN[table]}.csv", [each.name for each in series])

@@ -1,6 +1,6 @@
 """Where a back-test's error comes from, case by case, and how small it could be at best.
 
-    python paper/error_budget.py --out paper/results
+    python -m paper.error_budget --out paper/results
 
 For each rolling-origin and largest-batch case of the recorded sweeps, besides the error itself:
 
@@ -35,7 +35,7 @@ from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.prediction import estimated_steps
 from models_of_scaling.quantities import Floats
-from paper.back_test_records import RESULTS, ROWS_ONLY, write
+from paper.back_test_records import RESULTS, sweep_tables, write
 
 DESIGNS: Final = ("rolling", "largest")
 REPLICATES: Final = 300
@@ -196,8 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(arguments)
-    sweeps = [*sorted((RESULTS / "sweeps").glob("*.parquet")), ROWS_ONLY]
-    rows = [row for series in table_series(sweeps) for row in budget_of(series.rows, series.name)]
+    series = table_series(sweep_tables())
+    rows = [row for each in series for row in budget_of(each.rows, each.name)]
     write(asked.out / "backtest_sweeps_budget.csv", rows)
 
 

@@ -53,12 +53,12 @@ def visit(size, cost):
     return Action(kind="visit", batch_size=size, effort=FIRST, gain=0.1, cost=cost, most_cost=cost)
 
 
-def bought_with(left):
-    """Log steps at three batch sizes are independent, and the answer is 1, 1 and 2 times them."""
-    rng = np.random.default_rng(0)
-    log_steps_RC = rng.standard_normal((4000, 3))
+def bought_with(left, *, answer_C=(1.0, 1.0, 2.0), costs=(1.0, 1.0, 5.0), least_gain=1e-3):
+    """Log steps at some batch sizes are independent, and the answer is so many times each."""
+    sizes = (1, 2, 4)[: len(answer_C)]
+    log_steps_RC = np.random.default_rng(0).standard_normal((4000, len(sizes)))
     belief = Belief(
-        log_value_R=log_steps_RC @ [1.0, 1.0, 2.0],
+        log_value_R=log_steps_RC @ answer_C,
         weight_R=np.full(4000, 1 / 4000),
         log_steps_RC=log_steps_RC,
         noise_R=np.full(4000, 0.1),
@@ -69,11 +69,11 @@ def bought_with(left):
         cells=[],
         rates=CostRates(search_trial=1.0, shortlist=1.0, repeat=1.0),
         effort=FIRST,
-        menu=Menu(batch_sizes=(1, 2, 4), max_steps=(10**6,) * 3, most=FIRST),
+        menu=Menu(batch_sizes=sizes, max_steps=(10**6,) * len(sizes), most=FIRST),
         left=left,
     )
-    actions = [visit(1, 1.0), visit(2, 1.0), visit(4, 5.0)]
-    return {each.batch_size for each in best_purchase(purse, actions, least_gain=1e-3)}
+    actions = [visit(size, cost) for size, cost in zip(sizes, costs, strict=True)]
+    return {each.batch_size for each in best_purchase(purse, actions, least_gain=least_gain)}
 
 
 def test_a_budget_buys_the_set_that_tells_most_and_not_what_is_cheap_first():
@@ -86,22 +86,4 @@ def test_a_budget_buys_the_set_that_tells_most_and_not_what_is_cheap_first():
 
 
 def test_what_would_narrow_by_less_than_counts_is_not_bought():
-    rng = np.random.default_rng(0)
-    log_steps_RC = rng.standard_normal((2000, 2))
-    belief = Belief(
-        log_value_R=log_steps_RC[:, 0],
-        weight_R=np.full(2000, 1 / 2000),
-        log_steps_RC=log_steps_RC,
-        noise_R=np.full(2000, 0.1),
-        level=0.9,
-    )
-    purse = Purse(
-        belief=belief,
-        cells=[],
-        rates=CostRates(search_trial=1.0, shortlist=1.0, repeat=1.0),
-        effort=FIRST,
-        menu=Menu(batch_sizes=(1, 2), max_steps=(10**6,) * 2, most=FIRST),
-        left=100.0,
-    )
-    bought = best_purchase(purse, [visit(1, 1.0), visit(2, 1.0)], least_gain=0.05)
-    assert [each.batch_size for each in bought] == [1]
+    assert bought_with(100.0, answer_C=(1.0, 0.0), costs=(1.0, 1.0), least_gain=0.05) == {1}
