@@ -18,6 +18,7 @@ from surrogate.evaluation_grid import next_evaluation
 from surrogate.protocol import Plan
 from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
+from surrogate.spoken_time import spoken_time
 from surrogate.step_times import StepTimes, measure_step_times
 from surrogate.trial_parts import finished_trials
 from surrogate.workloads import Workload, get_workload
@@ -77,25 +78,19 @@ class SweepEstimate:
         lines = [f"{'batch size':>10} {'runs':>6} {'steps at most':>14}  time of one process"]
         lines += [
             f"{each.batch_size:>10,} {each.num_runs:>6} {each.max_steps:>14,}  "
-            f"{_duration(each.seconds)} ({_duration(each.seconds_low)} to "
-            f"{_duration(each.seconds_high)})"
+            f"{spoken_time(each.seconds)} ({spoken_time(each.seconds_low)} to "
+            f"{spoken_time(each.seconds_high)})"
             for each in self.batch_sizes
         ]
         runs = sum(each.num_runs for each in self.batch_sizes)
         return "\n".join([
             *lines,
             f"{self.study}: {runs:,} runs in {self.num_cells} cells on {self.workers} workers: "
-            f"{_duration(self.seconds)} ({_duration(self.seconds_low)} to "
-            f"{_duration(self.seconds_high)})",
+            f"{spoken_time(self.seconds)} ({spoken_time(self.seconds_low)} to "
+            f"{spoken_time(self.seconds_high)})",
             "This is an estimate: steps at another machine's load, and how early runs reach the "
             "target, are not known before; nothing was written.",
         ])
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
 
 
 def estimate_sweep(settings: SweepSettings) -> SweepEstimate:

@@ -15,10 +15,11 @@ from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from surrogate.cells import CellNews
+from surrogate.spoken_time import spoken_time
 
 _PLAIN_SECONDS = 5.0
 
@@ -37,6 +38,11 @@ class _Row:
     @property
     def done(self) -> int:
         return self.found + self.statuses.total()
+
+    @property
+    def ended_a_stage(self) -> bool:
+        ran = self.statuses.total() > 0
+        return ran and (len(self.stages) > 1 or not self.runs)
 
     @property
     def stage(self) -> str:
@@ -83,10 +89,9 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
                 TextColumn("[bold]{task.description}"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TextColumn("time left"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
             )
-            self._task = self._bar.add_task(title, total=self._total)
+            self._task = self._bar.add_task(title, total=self._total, left=self._left())
             console = Console(file=self._stream)
             self._live = Live(self._picture(), console=console, auto_refresh=False)
 
@@ -134,7 +139,9 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
             if row := self._rows.get(said.batch_size):
                 self._count(row, said)
         if self._live:
-            self._bar.update(self._task, completed=self._completed, total=self._total)
+            self._bar.update(
+                self._task, completed=self._completed, total=self._total, left=self._left()
+            )
             self._live.update(self._picture(), refresh=True)
         elif self._shown and time.monotonic() - self._said >= _PLAIN_SECONDS:
             self._say()
@@ -157,6 +164,14 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         """Trials for this call to run."""
         return sum(max(row.planned, row.done) - row.found for row in self._rows.values())
 
+    def _left(self) -> str:
+        # The members of a stage train together: while none has come to its end, those that are done
+        # are the ones that left early, and would make the rest seem to take for ever.
+        done, elapsed = self._completed, time.monotonic() - self._started
+        if not done or not any(row.ended_a_stage for row in self._rows.values()):
+            return "time left not known yet"
+        return f"about {spoken_time(elapsed / done * (self._total - done))} left"
+
     def _picture(self) -> Group:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for name in ("batch size", "done", "reached", "not", "diverged", "fewest steps"):
@@ -178,11 +193,9 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         running = ", ".join(
             f"B={size} {row.stage}" for size, row in sorted(self._rows.items()) if row.runs
         )
-        done, elapsed = self._completed, time.monotonic() - self._started
-        left = f"{elapsed / done * max(self._total - done, 0):.0f} s left" if done else "starting"
         print(
-            f"{self._title}: {done}/{self._total} runs, {counts}; "
-            f"running {running or 'nothing'}, {left}",
+            f"{self._title}: {self._completed}/{self._total} runs, {counts}; "
+            f"running {running or 'nothing'}, {self._left()}",
             file=self._stream,
             flush=True,
         )

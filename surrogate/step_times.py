@@ -65,7 +65,7 @@ def measure_step_times(plan: Plan, sizes: Sequence[int]) -> dict[int, StepTimes]
     """
     if get_workload(plan.workload).engine == "noisy_quadratic":
         return {size: _simulated(plan, size) for size in sizes}
-    evaluation = cache(lambda: _evaluation(plan, sizes[0]))
+    evaluation = cache(lambda: evaluation_seconds(plan, sizes[0]))
     return {size: _trained(plan, size, evaluation()) for size in sizes}
 
 
@@ -140,14 +140,26 @@ def _trained(plan: Plan, size: int, evaluation: float) -> StepTimes:
     return step_times(seconds_of, one_by_one=one_by_one, evaluation=evaluation)
 
 
-def _evaluation(plan: Plan, size: int) -> float:
+def evaluation_seconds(plan: Plan, size: int) -> float:
+    """Time one member's evaluation.
+
+    Args:
+        plan: the study.
+        size: a batch size; the time hardly depends on it.
+
+    Returns:
+        Seconds.
+    """
+    from surrogate.training.population_trials import task_of
+
     population = _population(plan, size, 1)
 
     def run(count: int) -> None:
         for _ in range(count):
             population.evaluate(0)
 
-    return seconds_of_one(run)
+    # A compiled task's first compiles it, for tens of seconds on a busy machine.
+    return seconds_of_one(run, first_counts=not task_of(plan, size).compiled)
 
 
 def _population(plan: Plan, size: int, members: int) -> "Population":

@@ -1,8 +1,13 @@
 """Calibration of a dry run: as few steps as tell the time, however long one takes."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 
+from surrogate import step_times as calibration
 from surrogate.step_times import StepTimes, seconds_of_one, step_times
+from surrogate.training import population_trials
 
 
 class Clock:
@@ -66,3 +71,19 @@ def test_only_populations_whose_time_does_not_follow_are_timed(
 def test_a_population_that_is_timed_as_no_slower_than_a_smaller_one_takes_as_long():
     times = StepTimes(step_of_4=1.0, step_of_32=0.9, evaluation=0.0)
     assert times.step(4) == times.step(32) == 1.0
+
+
+def test_an_evaluation_that_compiles_is_timed_after_it(monkeypatch):
+    clock = Clock(first=30.0, each=0.02)  # tens of seconds on a busy machine
+
+    class Population:
+        def evaluate(self, place):
+            clock.run(1)
+
+    monkeypatch.setattr(calibration, "_population", lambda plan, size, members: Population())
+    monkeypatch.setattr(calibration, "seconds_of_one", partial(seconds_of_one, now=clock))
+    for compiled, seconds in ((True, 0.02), (False, 30.0)):
+        clock.seconds, clock.done = 0.0, 0
+        task = SimpleNamespace(compiled=compiled)
+        monkeypatch.setattr(population_trials, "task_of", lambda plan, size, task=task: task)
+        assert calibration.evaluation_seconds(SimpleNamespace(), 64) == pytest.approx(seconds)
