@@ -21,7 +21,7 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.trials import Trial
 from surrogate.data_root import add_data_root_argument
 from surrogate.protocol import Plan
-from surrogate.ranking import ranked_trials, shortlist_winner
+from surrogate.shortlist import winner_of
 from surrogate.study_record import read_study_records
 from surrogate.trial_parts import finished_trials
 from surrogate.workloads import get_workload
@@ -70,13 +70,11 @@ def tuned_repeats(plan: Plan, trials: Sequence[Trial]) -> list[Trial]:
         trials: of the batch size, of any phase.
     """
     repeats = [trial for trial in trials if trial.phase == "repeat"]
-    question = plan.questions[0]
-    shortlist = ranked_trials(trials, plan.target, question)[: plan.protocol.shortlist]
-    if not shortlist or not repeats:
+    if not repeats:
         return []
-    winner = shortlist[0]
-    if any(trial.phase == "shortlist" for trial in trials):
-        winner = shortlist_winner(shortlist, trials, plan.target, question)
+    winner = winner_of(plan, repeats[0].batch_size, trials, plan.questions[0])
+    if winner is None:
+        return []
     return [trial for trial in repeats if trial.hyper_parameters == winner.hyper_parameters]
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
@@ -17,6 +18,8 @@ from surrogate.search_space import SearchSpace
 PROTOCOL_VERSION = 2  # raised when the same settings would plan other trials
 _SEEDS_PER_SWEEP = 1_000
 
+ShortlistBy = Literal["runs", "surface"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -27,6 +30,8 @@ class Protocol:
         repeats: fresh seeds of the winner.
         shortlist: configurations that are compared on fresh seeds; 1 for none but the best.
         shortlist_seeds: fresh seeds of each.
+        shortlist_by: what says which configurations those are: their own search run, or a smooth
+            surface through all runs of the search (`surrogate.response_surface`).
         seed: of the whole sweep.
         slowest_factor: a search trial is stopped, as not reached, at this multiple of the fewest
             steps to target known at its batch size.
@@ -42,6 +47,7 @@ class Protocol:
     repeats: int = 5
     shortlist: int = 4
     shortlist_seeds: int = 3
+    shortlist_by: ShortlistBy = "runs"
     seed: int = 0
     slowest_factor: float = 3.0
     zoom_widths: tuple[float, ...] = (0.3,)
@@ -64,6 +70,9 @@ class Protocol:
             raise InputError(f"--seed {self.seed} must be in 0..{2**31 - 1}")
         if not 1 <= self.shortlist <= self.trials or self.shortlist_seeds < 1:
             raise InputError(f"shortlist {self.shortlist} must be in 1..{self.trials}")
+        if self.shortlist_by not in get_args(ShortlistBy):
+            ways = ", ".join(get_args(ShortlistBy))
+            raise InputError(f"--shortlist-by {self.shortlist_by!r} is not one of {ways}")
         if not self.slowest_factor > 1:
             raise InputError(f"slowest_factor {self.slowest_factor} must exceed 1")
 
@@ -150,8 +159,11 @@ class Plan:
     @property
     def _named_protocol(self) -> dict[str, object]:
         content: dict[str, object] = asdict(self.protocol) | {"repeats": None}
-        if not self.protocol.race_least:  # so that studies of older releases keep their names
+        # So that studies of older releases keep their names.
+        if not self.protocol.race_least:
             del content["race_least"]
+        if self.protocol.shortlist_by == "runs":
+            del content["shortlist_by"]
         return content
 
     @property

@@ -20,7 +20,7 @@ from models_of_scaling.targets import Target
 from models_of_scaling.tuning_cost import TuningCost, tuning_cost
 from surrogate.executors import SweepFailedError, Workers, folder_workers
 from surrogate.progress import SweepProgress
-from surrogate.protocol import Plan, Protocol
+from surrogate.protocol import Plan, Protocol, ShortlistBy
 from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
 from surrogate.study_record import planned_trials, write_study_record
@@ -45,6 +45,7 @@ class SweepSettings:
         target: None for the workload's own.
         trials: configurations searched at each batch size; None for 64, or 32 in a quick sweep.
         repeats: fresh seeds of the best; None for 5, or 2 in a quick sweep.
+        shortlist_by: what says which configurations are compared on fresh seeds.
         run: how long a run is, its schedule and weight decay.
         seed: of the sweep.
         workers: processes; 0 for one per core, or per GPU where those are given.
@@ -59,6 +60,7 @@ class SweepSettings:
     target: Target | None = None
     trials: int | None = None
     repeats: int | None = None
+    shortlist_by: ShortlistBy = "runs"
     run: RunChoice = field(default_factory=RunChoice)
     seed: int = 0
     workers: int = 0
@@ -110,6 +112,7 @@ class SweepSettings:
                 # A second seed of a simulator would give the same run.
                 repeats=1 if workload.deterministic else repeats,
                 shortlist=1 if workload.deterministic else min(base.shortlist, max(trials, 1)),
+                shortlist_by=self.shortlist_by,
                 zoom_widths=workload.zoom_widths,
                 seed=self.seed,
             ),

@@ -7,7 +7,8 @@ The page for reviewers is docs/search_protocol.md. In short, at every batch size
 3. `widen-1` ...: only while the best lies at a border of the space, at most a few times: more
    trials in the space that is added there.
 4. `shortlist`: the few best configurations with a few fresh seeds each; the least median wins.
-   The fewest steps of a search are a lucky seed's as often as a good configuration's.
+   The fewest steps of a search are a lucky seed's as often as a good configuration's. Which are
+   best says each one's own run, or a smooth surface through all runs (`surrogate.shortlist`).
 5. `repeat`: the winner again, with other fresh seeds; only these are the steps to target.
 
 Where every run has a fixed number of epochs, accuracy at their end leads the search, and both
@@ -21,8 +22,9 @@ from collections.abc import Sequence
 
 from models_of_scaling.trials import Trial
 from surrogate.protocol import Candidate, Plan, Stage
-from surrogate.ranking import ranked_trials, shortlist_winner, steps_to_target
+from surrogate.ranking import ranked_trials, steps_to_target
 from surrogate.search_space import SearchSpace, Side
+from surrogate.shortlist import shortlist_of, winner_of
 
 # Seeds of the stages' Sobol sequences: the word's number plus the stage's.
 _STAGE_NUMBERS = {"wide": 0, "zoom": 100, "widen": 200}
@@ -74,22 +76,15 @@ def next_stage(plan: Plan, batch_size: int, done: Sequence[Trial]) -> Stage | No
         name = f"widen-{widening}"
         if stage := missing(_points(plan, batch_size, name, box, protocol.widening_trials), name):
             return stage
-    shortlists = [
-        ranked_trials(found, plan.target, question)[: protocol.shortlist]
-        for question in plan.questions
-    ]
+    shortlists = [shortlist_of(plan, batch_size, found, question) for question in plan.questions]
     if max(len(shortlist) for shortlist in shortlists) <= 1:
         winners = [trial for shortlist in shortlists for trial in shortlist]
         return missing(_again(plan, winners, "repeat"), "repeat")
     everyone = [trial for shortlist in shortlists for trial in shortlist]
     if stage := missing(_again(plan, everyone, "shortlist"), "shortlist"):
         return stage
-    winners = [
-        shortlist_winner(shortlist, found, plan.target, question)
-        for shortlist, question in zip(shortlists, plan.questions, strict=True)
-        if shortlist
-    ]
-    return missing(_again(plan, winners, "repeat"), "repeat")
+    winners = (winner_of(plan, batch_size, found, question) for question in plan.questions)
+    return missing(_again(plan, [each for each in winners if each], "repeat"), "repeat")
 
 
 def _share(total: int, part: int, parts: int) -> int:

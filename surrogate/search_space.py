@@ -140,6 +140,15 @@ class SearchSpace:
             for row in places
         ]
 
+    def places(self, point: Mapping[str, float]) -> list[float]:
+        """Return where a point lies in each searched number's log range: 0 to 1 inside.
+
+        Args:
+            point: hyper-parameters by name.
+        """
+        at = self._coordinates(point)
+        return [each.place(at[each.name]) for each in self.dimensions]
+
     def around(self, point: Mapping[str, float], *, width: float) -> "SearchSpace":
         """Return the box around a point that is `width` of each range long, clipped to this."""
         at = self._coordinates(point)

@@ -79,7 +79,15 @@ def write_study_record(settings: "SweepSettings") -> None:
         "study": plan.study,
         "settings": {
             name: getattr(settings, name)
-            for name in ("workload", "optimizer", "trials", "repeats", "seed", "quick")
+            for name in (
+                "workload",
+                "optimizer",
+                "trials",
+                "repeats",
+                "shortlist_by",
+                "seed",
+                "quick",
+            )
         }
         | {"run": asdict(settings.run)},
         "batch_sizes": sorted({*earlier, *settings.sizes}),

@@ -39,6 +39,12 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--target", help="such as 'validation_loss<=0.2'")
     parser.add_argument("--trials", type=int, help="searched at each batch size (64; quick: 32)")
     parser.add_argument("--repeats", type=int, help="fresh seeds of the best (5; quick: 2)")
+    parser.add_argument(
+        "--shortlist-by",
+        default="runs",
+        metavar="{runs,surface}",
+        help="the best of the search: by their own runs, or by a surface through all",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the whole sweep")
     add_run_arguments(parser)
     add_design_arguments(parser)

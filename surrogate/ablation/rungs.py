@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from models_of_scaling.ablation import RungRuns, Scale
 from models_of_scaling.trials import Trial
 from surrogate.ablation.ingredient_list import IngredientList
-from surrogate.ranking import final_accuracy, ranked_trials, shortlist_winner, steps_to_target
+from surrogate.ranking import final_accuracy, steps_to_target
 from surrogate.run_sweep import SweepSettings, run_sweep
 from surrogate.search import next_stage
+from surrogate.shortlist import winner_of
 from surrogate.trial_parts import finished_trials
 from surrogate.workers.local_processes import local_processes
 
@@ -139,12 +140,9 @@ def runs_of(rung: Rung, scale: Scale) -> RungRuns:
 def _values(sweep: SweepSettings, scale: Scale) -> Iterator[float]:
     plan, [batch_size] = sweep.plan, sweep.sizes
     trials = finished_trials(plan, batch_size, sweep.out)
-    ranked = ranked_trials(trials, plan.target, scale)[: plan.protocol.shortlist]
-    if not ranked:
+    winner = winner_of(plan, batch_size, trials, scale)
+    if winner is None:
         return
-    winner = ranked[0]
-    if len(ranked) > 1:
-        winner = shortlist_winner(ranked, trials, plan.target, scale)
     for trial in trials:
         if trial.phase == "repeat" and _same(trial, winner):
             value = (
