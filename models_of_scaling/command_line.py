@@ -1,6 +1,7 @@
 """What every command line of the project shares: one line for wrong input, and its exit code."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from typing import NoReturn
 
 from models_of_scaling.errors import InputError
 
-EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 EXIT_UNREAD = 141  # 128 + SIGPIPE: as a program that the signal ended
+# Not the arguments' fault: full, over a quota or a limit of size, broken.
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -40,8 +43,18 @@ def fail_with_one_line(error: Exception) -> NoReturn:
     raise SystemExit(EXIT_INPUT)
 
 
+def _fail_on_a_file(error: OSError) -> int:
+    """Print what is wrong with a file as one line; return the exit code."""
+    name = error.filename2 or error.filename
+    print(f"error: {name}: {error.strerror}", file=sys.stderr)
+    return EXIT_FAILED if error.errno in _DISK_ERRORS else EXIT_INPUT
+
+
 def run_command(command: Callable[[], int | None]) -> int:
     """Run a command; wrong input leaves with one line and code 2, Ctrl-C with code 130.
+
+    A file that can't be read or written is named in one line too: code 1 where the disk is full or
+    broken, 2 where another name would do.
 
     Where the reader of its output has gone (`... | head`), it leaves without a word.
 
@@ -50,6 +63,9 @@ def run_command(command: Callable[[], int | None]) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        OSError: of something else than a file.
     """
     try:
         code = command() or 0
@@ -57,10 +73,14 @@ def run_command(command: Callable[[], int | None]) -> int:
         return code
     except InputError as error:
         fail_with_one_line(error)
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Python flushes once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_UNREAD
+    except OSError as error:
+        if error.filename is None or error.errno is None:
+            raise
+        return _fail_on_a_file(error)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
