@@ -30,6 +30,7 @@ from models_of_scaling.trials import read_trials
 from surrogate.branching.plan import choose_base, plan_branches
 from surrogate.run_sweep import SweepFailedError, SweepSettings, run_sweep
 from surrogate.rungs import add_workload_arguments, pop_workload
+from surrogate.training.training_device import device_name
 from surrogate.workload import Workload
 from surrogate.workloads import get_workload
 
@@ -160,6 +161,7 @@ def _train(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[Che
     from surrogate.branching.runs import run_branches
     from surrogate.training.population_trials import prepare_torch
     from surrogate.training.task import Task
+    from surrogate.training.training_device import training_device
 
     workload = asked.workload
     prepare_torch()
@@ -170,6 +172,7 @@ def _train(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[Che
         make_network=workload.make_network,
         rule=get_update_rule(asked.optimizer),
         batch_size=base_batch_size,
+        device=training_device(),
     )
     return run_branches(task, plan, say=_say)
 
@@ -209,7 +212,7 @@ def _write(
     picture = branching_picture(
         rows, fit.critical_batch_size, largest_branch=plan.batch_sizes[-1], title=title
     )
-    provenance = collect_provenance()
+    provenance = collect_provenance(device=device_name())
     record = {
         "title": title,
         "target": fit.target,

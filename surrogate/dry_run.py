@@ -8,7 +8,6 @@ the guess.
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from surrogate.evaluation_grid import next_evaluation
 from surrogate.protocol import Plan
-from surrogate.run_sweep import SweepSettings
+from surrogate.run_sweep import SweepSettings, local_workers
 from surrogate.search import next_stage
 from surrogate.spoken_time import spoken_time
 from surrogate.step_times import StepTimes, measure_step_times
@@ -105,7 +104,7 @@ def estimate_sweep(settings: SweepSettings) -> SweepEstimate:
     plan, workload = settings.plan, get_workload(settings.workload)
     done = {size: finished_trials(plan, size, settings.out) for size in settings.sizes}
     missing = [size for size in settings.sizes if next_stage(plan, size, done[size])]
-    workers = settings.workers or len(settings.gpus) or os.cpu_count() or 1
+    workers, _ = local_workers(settings)
     times = _Times(plan, workload, missing)
     estimates, cells = [], 0
     for size in missing:

@@ -25,6 +25,7 @@ from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
 from surrogate.study_record import planned_trials, write_study_record
 from surrogate.sweep_loop import SweepLoop
+from surrogate.training.training_device import visible_gpus
 from surrogate.trial_parts import finished_trials, shares_folder, trials_folder, waiting_trials
 from surrogate.workers.local_processes import local_processes
 from surrogate.workloads import get_workload
@@ -49,7 +50,8 @@ class SweepSettings:
         run: how long a run is, its schedule and weight decay.
         seed: of the sweep.
         workers: processes; 0 for one per core, or per GPU where those are given.
-        gpus: what each process sees as CUDA_VISIBLE_DEVICES, in turn; none leaves it as it is.
+        gpus: each process trains on one of them, in turn (its CUDA_VISIBLE_DEVICES); none for those
+            that this process's CUDA_VISIBLE_DEVICES names, or the CPU.
         quick: fewer batch sizes, trials and repeats where they are not given.
     """
 
@@ -233,6 +235,17 @@ def run_sweep(
     )
 
 
+def local_workers(settings: SweepSettings) -> tuple[int, tuple[str, ...]]:
+    """Return how many processes of this machine a sweep takes, and the GPUs they train on.
+
+    Args:
+        settings: of the sweep.
+    """
+    trains = get_workload(settings.workload).engine == "population"
+    gpus = settings.gpus or (visible_gpus() if trains else ())
+    return settings.workers or len(gpus) or os.cpu_count() or 1, gpus
+
+
 def _workers(
     settings: SweepSettings,
     plan: Plan,
@@ -248,10 +261,10 @@ def _workers(
         return nullcontext(folder_workers(given, plan, folder, count=lambda: count))
     if given is not None:
         return given(plan, folder)
-    count = settings.workers or len(settings.gpus) or os.cpu_count() or 1
+    count, gpus = local_workers(settings)
     # A stage can be dealt out, but not into less than one candidate a process.
     most = num_missing * plan.protocol.trials
-    return local_processes(min(count, most), gpus=settings.gpus)
+    return local_processes(min(count, most), gpus=gpus)
 
 
 def _check_writable(settings: SweepSettings) -> None:

@@ -131,7 +131,7 @@ def _trained(plan: Plan, size: int, evaluation: float) -> StepTimes:
 
         def run(count: int) -> None:
             population.advance(population.steps + count)
-            if torch.cuda.is_available():  # calls to a GPU come back before it is done
+            if task.device == "cuda":  # calls to a GPU come back before it is done
                 torch.cuda.synchronize()
 
         return seconds_of_one(run, first_counts=not task.compiled)

@@ -1,6 +1,7 @@
 """Sweep a workload over batch sizes: python -m surrogate.sweep --workload digits --out DIR."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if asked.dry_run:
         from surrogate.dry_run import estimate_sweep
 
+        if asked.settings.gpus:  # timed where a process of the sweep would train
+            os.environ["CUDA_VISIBLE_DEVICES"] = asked.settings.gpus[0]
         estimate = estimate_sweep(asked.settings)
         print(json.dumps(asdict(estimate)) if asked.as_json else estimate.in_words())
         return 0

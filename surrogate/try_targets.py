@@ -123,6 +123,7 @@ def try_targets(
     from surrogate.training.population_trials import prepare_torch
     from surrogate.training.task import Task
     from surrogate.training.train_population import train_population
+    from surrogate.training.training_device import training_device
 
     prepare_torch()
     task = Task(
@@ -131,6 +132,7 @@ def try_targets(
         make_network=spec.make_network,
         rule=get_update_rule("momentum"),
         batch_size=batch_size,
+        device=training_device(),
         max_validation_examples=_VALIDATION_IMAGES,
     )
     members = [

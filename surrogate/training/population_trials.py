@@ -11,6 +11,7 @@ from surrogate.finished_trial import DIVERGENCE_FACTOR, finished_trial
 from surrogate.ingredients import Ingredients
 from surrogate.protocol import Candidate, Plan, Stage
 from surrogate.run_schedule import split_numbers
+from surrogate.training.training_device import device_name, training_device
 from surrogate.workloads import Workload, get_workload
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def task_of(plan: Plan, batch_size: int, *, on_test: bool = False) -> "Task":
         batch_size: examples per step.
         on_test: evaluated on the test split; only for a last report, see `Workload.load_test`.
     """
-    compiled = compilation_pays(get_workload(plan.workload), plan, batch_size)
+    # Inductor's GPU programs have not been tried.
+    pays = compilation_pays(get_workload(plan.workload), plan, batch_size)
+    compiled = pays and training_device() == "cpu"
     task: Task = _task(
         plan.workload, plan.optimizer, plan.ingredients, batch_size, compiled, on_test
     )
@@ -98,6 +101,7 @@ def _task(
         make_network=spec.make_network,
         rule=get_update_rule(optimizer),
         batch_size=batch_size,
+        device=training_device(),
         loss=ingredients.loss,
         groups=ingredients.groups,
         # The test split is looked at once, so whole.
@@ -149,7 +153,7 @@ def run_population(
         divergence_factor=DIVERGENCE_FACTOR,
     )
     members = [member_of(candidate) for candidate in stage.candidates]
-    provenance = vars(collect_provenance())
+    provenance = vars(collect_provenance(device=device_name()))
     for left in train_population(task, members, stop_rule):
         yield [
             finished_trial(
