@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from models_of_scaling.errors import InputError
 from surrogate.cells import Cell
 from surrogate.executors import SweepFailedError, Workers
 from surrogate.progress import SweepProgress
@@ -27,6 +28,8 @@ from surrogate.trial_parts import (
     waiting_trials,
     without,
 )
+from surrogate.user_workload import is_class_path
+from surrogate.user_workload_checks import in_one_line
 
 _POLL_SECONDS = 0.2
 _MAX_DEATHS = 3  # of a batch size's workers, one after the other without a finished cell between
@@ -147,7 +150,7 @@ class SweepLoop:
         cell = self._running.pop(future)
         size = cell.batch_size
         try:
-            complete = future.result()
+            complete = self._result(future, size)
         except self._workers.kind.deaths as error:
             self._note_death(size, error)
             if cell.share is not None:
@@ -164,6 +167,21 @@ class SweepLoop:
             self._bar.finish(size)
         else:
             self._waiting = sorted([*self._waiting, size])
+
+    def _result(self, future: "Future[bool]", size: int) -> bool:
+        """Return what a cell said; what a user's own code raised in it becomes one line."""
+        kind = self._workers.kind
+        try:
+            return future.result()
+        except (InputError, OSError, ImportError, *kind.deaths, *kind.losses):
+            raise
+        except Exception as error:
+            if not is_class_path(self._plan.workload):
+                raise
+            raise SweepFailedError(
+                f"--workload {self._plan.workload}, batch size {size}: {in_one_line(error)}; what "
+                "was finished is kept"
+            ) from error
 
     def _join(self, size: int) -> bool:
         """Count a share as done; return whether it was the last, and the stage is joined."""

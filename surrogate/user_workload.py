@@ -15,13 +15,20 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from surrogate.search_space import SearchSpace
+from surrogate.user_workload_checks import (
+    called,
+    check_arrays,
+    check_network,
+    check_space,
+    in_one_line,
+)
 from surrogate.workload import Workload
 
 if TYPE_CHECKING:
@@ -100,7 +107,7 @@ def user_workload(name: str, spaces: Mapping[str, SearchSpace]) -> Workload:
         name=f"{path}@{identity}",
         dataset=arrays.name,
         model=path,
-        target=_called(path, "target", lambda: Target.parse(target)),
+        target=called(path, "target", lambda: Target.parse(target)),
         batch_sizes=sizes,
         quick_batch_sizes=sizes,
         max_batch_size=arrays.num_train_examples,
@@ -129,9 +136,9 @@ def _instance(path: str) -> tuple[Any, str]:
             f"--workload {path}: no module {error.name!r} in {Path.cwd()} nor on PYTHONPATH; "
             "a workload is a name of docs/workloads.md or MODULE.CLASS"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"--workload {path}: importing {module_name} failed: {_in_one_line(error)}"
+            f"--workload {path}: importing {module_name} failed: {in_one_line(error)}"
         ) from error
     if not hasattr(module, class_name):
         raise InputError(f"--workload {path}: {module.__file__} has no {class_name}")
@@ -143,7 +150,7 @@ def _instance(path: str) -> tuple[Any, str]:
             raise InputError(
                 f"--workload {path}: has no method {method}(); it needs {', '.join(METHODS)}"
             )
-    return _called(path, "__init__", made), _identity(path, made)
+    return called(path, "__init__", made), _identity(path, made)
 
 
 def _identity(path: str, made: type) -> str:
@@ -160,20 +167,8 @@ def _identity(path: str, made: type) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]
 
 
-def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _called(path: str, method: str, call: Callable[[], Any]) -> Any:
-    """Return what a method of the user's returns; what it raises is one line of ours."""
-    try:
-        return call()
-    except Exception as error:
-        raise InputError(f"--workload {path}: {method}() failed: {_in_one_line(error)}") from error
-
-
 def _answer(path: str, user: Any, method: str, kind: type, rule: str) -> Any:
-    value = _called(path, method, getattr(user, method))
+    value = called(path, method, getattr(user, method))
     if not isinstance(value, kind):
         raise InputError(
             f"--workload {path}: {method}() returned {type(value).__name__}, not {rule}"
@@ -197,41 +192,21 @@ def _spaces(path: str, user: Any, default: Mapping[str, SearchSpace]) -> Mapping
     spaces: Mapping[str, SearchSpace] = _answer(
         path, user, "search_spaces", Mapping, "a dict of SearchSpace by optimizer"
     )
+    if not spaces:
+        raise InputError(f"--workload {path}: search_spaces() returned none")
     for optimizer, space in spaces.items():
-        if not isinstance(space, SearchSpace):
-            raise InputError(
-                f"--workload {path}: search_spaces() has {type(space).__name__} at {optimizer!r}, "
-                "not a SearchSpace"
-            )
+        check_space(path, optimizer, space)
     return spaces
 
 
 @functools.cache
 def _data(path: str) -> "ImageArrays":
     """Return the user's data, checked; once a process."""
-    import numpy as np
-
     from fullscale.data.image_arrays import ImageArrays
 
     user, _ = _instance(path)
     arrays: ImageArrays = _answer(path, user, "data", ImageArrays, "ImageArrays")
-    for split in ("train", "validation"):
-        images = getattr(arrays, f"{split}_images")
-        labels = getattr(arrays, f"{split}_labels")
-        if images.dtype != np.float32 or images.ndim != 4 or not np.isfinite(images).all():
-            raise InputError(
-                f"--workload {path}: data().{split}_images is {images.dtype} with {images.ndim} "
-                "dimensions, not finite float32 of shape (N, channels, height, width)"
-            )
-        if labels.dtype != np.int64 or labels.shape != (len(images),) or not len(labels):
-            raise InputError(
-                f"--workload {path}: data().{split}_labels is {labels.dtype} of shape "
-                f"{list(labels.shape)}, not int64 of shape [{len(images)}]"
-            )
-        if labels.min() < 0 or labels.max() >= arrays.num_classes:
-            raise InputError(
-                f"--workload {path}: data().{split}_labels are not in 0..{arrays.num_classes - 1}"
-            )
+    check_arrays(path, arrays)
     return arrays
 
 
@@ -247,17 +222,4 @@ def _network(path: str, seed: int) -> "nn.Module":
 
 
 def _check_network(path: str) -> None:
-    """Send two examples through the network, so that a wrong shape is said before a sweep."""
-    import torch
-
-    arrays = _data(path)
-    network = _network(path, 0)
-    images = torch.from_numpy(arrays.train_images[:2])
-    with torch.no_grad():
-        logits = _called(path, "network", lambda: network.eval()(images))
-    wanted = [len(images), arrays.num_classes]
-    if not isinstance(logits, torch.Tensor) or list(logits.shape) != wanted:
-        found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(
-            f"--workload {path}: network() gives {found} for {len(images)} examples, not {wanted}"
-        )
+    check_network(path, functools.partial(_network, path), _data(path))

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from models_of_scaling.errors import InputError
 from models_of_scaling.trials import read_trials
 from surrogate.protocol_flags import RunChoice
+from surrogate.run_sweep import SweepFailedError, SweepSettings, run_sweep
 from surrogate.workloads import get_workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +118,34 @@ def test_a_worker_with_another_version_refuses(example):
         ),
         ("nn.Linear(2, 16)", "nn.Linear(3, 16)", "network() failed: RuntimeError"),
         ('version = "1"', "version = 1.5", "version 1.5 must be 1 to 32 letters"),
+        ("nn.Tanh()", "nn.Dropout()", "network() draws random numbers in training"),
+        (
+            "nn.Sequential(nn.Flatten(), nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))",
+            "nn.Flatten()",
+            "network() has no parameter",
+        ),
+        (
+            "nn.Linear(16, 2))",
+            "nn.Linear(16, 2)).requires_grad_(False)",
+            "parameter '1.weight' wants no gradient",
+        ),
+        (
+            "nn.Tanh()",
+            "type('Odd', (nn.Module,), {'forward': lambda self, x: x * x.sum().item()})()",
+            "can't be trained as one of many (torch.func.vmap): RuntimeError: ",
+        ),
+        ("train_labels=labels[:512]", "train_labels=list(labels[:512])", "train_labels is list"),
+        (
+            "validation_images=images[512:]",
+            "validation_images=images[512:, :, :, :1]",
+            "validation_images are of shape [1, 1, 1], not [1, 1, 2]",
+        ),
+        (
+            "validation_images=images[512:]",
+            "validation_images=images[:0]",
+            "validation_labels is of shape [512], for 0 images",
+        ),
+        ("import numpy as np", "import sys\n\nsys.exit(3)", "failed: SystemExit: 3"),
         ("class Rings:", "Rings = 3\nclass Other:", "Rings is no class but int"),
         ("class Rings:", "class Circles:", "has no Rings"),
     ],
@@ -145,6 +175,31 @@ def test_spaces_of_its_own_replace_the_default_ones(example):
     assert workload.space("momentum").dimensions[0].high == 1.0
     wrong = own.replace('SearchSpace(dimensions=(rate,), fixed={"momentum": 0.9})', "rate")
     assert "has Dimension at 'momentum'" in refusal(example("    def budget(", wrong))
+    for old, new, message in [
+        ('name="learning_rate"', 'name="rate"', "searches ['rate'], without learning_rate"),
+        ('fixed={"momentum"', 'fixed={"beta1"', "at 'momentum': momentum takes learning_rate, "),
+        ('fixed={"momentum"', 'fixed={"learning_rate"', "has a number twice"),
+        ('{"momentum": Search', '{"momentun": Search', "'momentun' is not one of sgd, momentum"),
+        ('{"momentum": SearchSpace(dimensions=(rate,), fixed={"momentum": 0.9})}', "{}", "none"),
+    ]:
+        assert old in own
+        assert message in refusal(example("    def budget(", own.replace(old, new)))
+
+
+@pytest.mark.slow
+def test_what_a_network_raises_in_a_worker_is_one_line(example, tmp_path):
+    # Two examples go through, and sixteen do not.
+    old = "nn.Tanh()"
+    new = "type('Odd', (nn.Module,), {'forward': lambda self, x: x if len(x) < 16 else x @ x})()"
+    path = example(old, new)
+    settings = SweepSettings(
+        workload=path, out=tmp_path / "out", batch_sizes=(16,), trials=2, repeats=1
+    )
+    with ThreadPoolExecutor(1) as executor, pytest.raises(SweepFailedError) as failed:
+        run_sweep(settings, progress=False, workers=executor)
+    text = str(failed.value)
+    assert text.startswith(f"--workload {path}@1, batch size 16: RuntimeError: ")
+    assert "\n" not in text
 
 
 def test_data_with_a_value_that_is_not_finite_are_refused(example):
