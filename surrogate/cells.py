@@ -22,6 +22,7 @@ from surrogate.trial_parts import (
     held_lock,
     join_shares,
     lock_path,
+    locks_folder,
     share_name,
     shares_folder,
     trials_folder,
@@ -154,7 +155,7 @@ def _run_share(cell: Cell, share: Stage, stopping: Callable[[], bool], report: R
     """Run a share of a stage whose lock the sweep's own process holds."""
     plan, batch_size, folder = cell.plan, cell.batch_size, cell.folder
     # The worker of a sweep that was killed may still be at it.
-    path = folder / "locks" / f"{share_name(plan, batch_size, share)}.lock"
+    path = locks_folder(folder) / f"{share_name(plan, batch_size, share)}.lock"
     with held_lock(path, stopping) as held:
         if not held or stopping():
             return True

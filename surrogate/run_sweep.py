@@ -26,7 +26,7 @@ from surrogate.search import next_stage
 from surrogate.study_record import planned_trials, write_study_record
 from surrogate.sweep_loop import SweepLoop
 from surrogate.training.training_device import visible_gpus
-from surrogate.trial_parts import finished_trials, shares_folder, trials_folder, waiting_trials
+from surrogate.trial_parts import finished_trials, make_rooms, trials_folder, waiting_trials
 from surrogate.workers.local_processes import local_processes
 from surrogate.workloads import get_workload
 
@@ -81,8 +81,8 @@ class SweepSettings:
         workload.space(self.optimizer)
         for batch_size in self.batch_sizes:
             workload.check_batch_size(batch_size)
-        if len(set(self.batch_sizes)) < len(self.batch_sizes):
-            raise InputError("--batch-sizes: a batch size is given twice")
+        if twice := sorted({n for n in self.batch_sizes if self.batch_sizes.count(n) > 1}):
+            raise InputError(f"--batch-sizes: {twice[0]} is given twice")
         workload.check_target(self.target or workload.target)
         if workload.engine != "population" and self.run.schedule.has_length:
             raise InputError(f"--schedule: {self.workload} has a constant rate only")
@@ -275,8 +275,7 @@ def _check_writable(settings: SweepSettings) -> None:
     """
     folder = settings.out
     try:
-        trials_folder(folder).mkdir(parents=True, exist_ok=True)
-        shares_folder(folder).mkdir(exist_ok=True)
+        make_rooms(folder)
         with tempfile.TemporaryFile(dir=trials_folder(folder)):
             pass
         write_study_record(settings)

@@ -1,7 +1,7 @@
 """What each study of a folder was asked for, in `studies/STUDY.json`: for status, without flags."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +112,31 @@ def read_study_record(path: Path) -> StudyRecord:
         InputError: naming the file, where it is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return StudyRecord(**content | {"batch_sizes": tuple(content["batch_sizes"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: not a study's record: {error}; remove it") from error
+        return _record(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a study's record: {error}; remove it, the same sweep makes it anew"
+        ) from error
+
+
+def _record(content: Any) -> StudyRecord:
+    names = sorted(each.name for each in fields(StudyRecord))
+    if not isinstance(content, dict) or sorted(content) != names:
+        raise ValueError(f"it must have {', '.join(names)} and nothing else")
+    settings, sizes = content["settings"], content["batch_sizes"]
+    if not isinstance(settings, dict) or not isinstance(sizes, list):
+        raise ValueError("settings must be an object and batch_sizes a list")
+    texts = [
+        content["study"],
+        content["target"],
+        settings.get("workload"),
+        settings.get("optimizer"),
+    ]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("study, target and the settings' workload and optimizer must be texts")
+    if not all(type(number) is int for number in [*sizes, content["planned_trials"]]):
+        raise ValueError("batch_sizes and planned_trials must be whole numbers")
+    return StudyRecord(**content | {"batch_sizes": tuple(sizes)})
 
 
 def read_study_records(folder: Path) -> dict[str, StudyRecord]:

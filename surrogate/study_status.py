@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models_of_scaling.errors import InputError
-from models_of_scaling.trials import Trial, read_trials, table_to_trials
+from models_of_scaling.trials import Trial
 from models_of_scaling.tuning_cost import TuningCost, tuning_cost
 from surrogate.protocol import Plan
 from surrogate.search import next_stage
@@ -16,6 +16,7 @@ from surrogate.trial_parts import (
     is_locked,
     lock_path,
     part_prefix,
+    read_part,
     shares_folder,
     trials_folder,
 )
@@ -97,14 +98,14 @@ def read_status(folder: Path) -> list[StudyStatus]:
 
 
 def _trials_by_study(folder: Path) -> dict[str, list[Trial]]:
-    """Return the trials of both rooms; those of the table count where one stands in both."""
+    """Return the trials of both rooms; those of the table count where one stands in both.
+
+    Shares come first: what is joined while they are read is found in the table then.
+    """
     trials: dict[str, Trial] = {}
-    for room in (trials_folder(folder), shares_folder(folder)):
+    for room in (shares_folder(folder), trials_folder(folder)):
         for path in sorted(room.glob("*.parquet")):
-            if not path.exists():  # a share that was joined meanwhile
-                continue
-            for trial in table_to_trials(read_trials(path)):
-                trials.setdefault(trial.trial_id, trial)
+            trials |= {trial.trial_id: trial for trial in read_part(path)}
     studies: dict[str, list[Trial]] = {}
     for trial in trials.values():
         studies.setdefault(trial.study, []).append(trial)

@@ -34,7 +34,9 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
         metavar="NAME=A,B,C",
         help="sweep a parameter's values, such as subset=64,128; given twice, they are crossed",
     )
-    parser.add_argument("--out", required=True, type=Path, help="trials go to OUT/trials/*.parquet")
+    parser.add_argument(
+        "--out", required=True, type=_folder, help="trials go to OUT/trials/*.parquet"
+    )
     parser.add_argument("--batch-sizes", help="such as 1,8,64,512")
     parser.add_argument("--target", help="such as 'validation_loss<=0.2'")
     parser.add_argument("--trials", type=int, help="searched at each batch size (64; quick: 32)")
@@ -128,6 +130,12 @@ def read_arguments(parsed: argparse.Namespace) -> SweepArguments:
     )
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():  # an unset variable of a script: Path("") is the folder at hand
+        raise argparse.ArgumentTypeError("'' names no folder")
+    return Path(text)
+
+
 def _batch_sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
@@ -171,4 +179,6 @@ def _pairs(given: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise InputError(f"--submitit {text!r} is not KEY=VALUE")
+        if pairs[name] != value:
+            raise InputError(f"--submitit {name} is given twice: {value} and {pairs[name]}")
     return pairs

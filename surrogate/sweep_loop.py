@@ -171,9 +171,10 @@ class SweepLoop:
     def _result(self, future: "Future[bool]", size: int) -> bool:
         """Return what a cell said; what a user's own code raised in it becomes one line."""
         kind = self._workers.kind
+        known: tuple[type[BaseException], ...] = (InputError, OSError, ImportError)
         try:
             return future.result()
-        except (InputError, OSError, ImportError, *kind.deaths, *kind.losses):
+        except known + kind.deaths + kind.losses:
             raise
         except Exception as error:
             if not is_class_path(self._plan.workload):

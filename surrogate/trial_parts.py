@@ -9,12 +9,14 @@ search trial is cut depends on the fastest of them all, wherever that one runs.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from models_of_scaling.errors import InputError
 from models_of_scaling.trials import Trial, read_trials, table_to_trials, write_trials
 from surrogate.evaluation_grid import last_evaluation
 from surrogate.protocol import Plan, Stage
@@ -39,6 +41,17 @@ def shares_folder(folder: Path) -> Path:
     return folder / "shares"
 
 
+def locks_folder(folder: Path) -> Path:
+    """Return where the locks on batch sizes lie."""
+    return folder / "locks"
+
+
+def make_rooms(folder: Path) -> None:
+    """Make the folders in which a sweep's files lie."""
+    for room in (trials_folder(folder), shares_folder(folder), locks_folder(folder)):
+        room.mkdir(parents=True, exist_ok=True)
+
+
 def part_prefix(study: str, batch_size: int) -> str:
     """Return how the names of a study's files at one batch size begin."""
     return f"{study}.b{batch_size:08d}."
@@ -46,15 +59,34 @@ def part_prefix(study: str, batch_size: int) -> str:
 
 def lock_path(folder: Path, study: str, batch_size: int) -> Path:
     """Return the file that is locked while a batch size is worked on."""
-    return folder / "locks" / f"{part_prefix(study, batch_size)}lock"
+    return locks_folder(folder) / f"{part_prefix(study, batch_size)}lock"
 
 
 def _read_parts(room: Path, study: str, batch_size: int) -> list[Trial]:
     trials: dict[str, Trial] = {}
     for path in sorted(room.glob(f"{part_prefix(study, batch_size)}*.parquet")):
-        for trial in table_to_trials(read_trials(path)):
+        for trial in read_part(path):
             trials.setdefault(trial.trial_id, trial)
     return list(trials.values())
+
+
+def read_part(path: Path) -> list[Trial]:
+    """Return the trials of a file that was there a moment ago; none where it is gone by now.
+
+    Shares go when their stage is joined, be it by another sweep in the same folder.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: naming the file, where it is damaged.
+    """
+    try:
+        return table_to_trials(read_trials(path))
+    except InputError as error:
+        if not os.path.lexists(path):
+            return []
+        raise InputError(f"{error}; remove it: its runs are run again") from error
 
 
 def finished_trials(plan: Plan, batch_size: int, folder: Path) -> list[Trial]:
@@ -174,11 +206,11 @@ def is_locked(path: Path) -> bool:
     """Return whether some process of this machine (or of a file system with locks) holds a lock."""
     if fcntl is None or not path.exists():
         return False
-    with path.open(encoding="utf-8") as stream:
-        try:
+    try:
+        with path.open(encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks here, or no file to lock
+        return False
     return False

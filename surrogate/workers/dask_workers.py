@@ -4,6 +4,7 @@ A worker runs one cell at a time, whatever its number of threads; give it one (`
 scheduler runs the cells of a worker that died on another one.
 """
 
+import json
 import logging
 import time
 from collections.abc import Generator
@@ -32,12 +33,23 @@ def _connected(scheduler: str) -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Its methods carry no types.
     client: Any = distributed.Client
+    if Path(scheduler).is_file():
+        scheduler = _address_in(Path(scheduler))
     try:
-        if Path(scheduler).is_file():
-            return client(scheduler_file=scheduler, timeout=_CONNECT_SECONDS)
         return client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise InputError(f"--scheduler {scheduler}: no Dask scheduler answers: {error}") from error
+
+
+def _address_in(path: Path) -> str:
+    """Return the address that a scheduler file names."""
+    try:
+        address = json.loads(path.read_text(encoding="utf-8"))["address"]
+    except (OSError, ValueError, TypeError, KeyError):
+        address = None
+    if not isinstance(address, str):
+        raise InputError(f"--scheduler {path}: not a scheduler file: JSON with the text 'address'")
+    return address
 
 
 @contextmanager

@@ -5,11 +5,12 @@ import time
 
 import pytest
 
+from models_of_scaling.errors import InputError
 from models_of_scaling.trials import read_trials
 from surrogate.run_sweep import SweepSettings, run_sweep
 from surrogate.status import main
 from surrogate.sweep import main as sweep
-from surrogate.trial_parts import held_lock, lock_path
+from surrogate.trial_parts import held_lock, is_locked, lock_path, read_part
 
 SIMULATED = {"workload": "noisy_quadratic", "batch_sizes": (4096, 65536)}
 
@@ -85,7 +86,58 @@ def test_a_folder_without_trials_and_a_damaged_part_are_one_line_and_code_2(tmp_
     (tmp_path / "trials").mkdir()
     half = tmp_path / "trials" / "digits-momentum-0.b00000001.0.parquet"
     half.write_bytes(b"PAR1 half")
-    assert f"{half}: not a readable parquet file" in refused()
+    said = refused()
+    assert f"{half}: not a readable parquet file" in said and "remove it: its runs are" in said
+
+
+GOOD = {
+    "study": "digits-momentum-0",
+    "settings": {"workload": "digits", "optimizer": "momentum"},
+    "batch_sizes": [64],
+    "planned_trials": 9,
+    "target": "train_loss<=0.05",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"settings": None}, "settings must be an object"),
+        ({"settings": {}}, "must be texts"),
+        ({"settings": {"workload": 5, "optimizer": "momentum"}}, "must be texts"),
+        ({"target": 7}, "must be texts"),
+        ({"batch_sizes": ["64"]}, "must be whole numbers"),
+        ({"batch_sizes": 64}, "batch_sizes a list"),
+        ({"planned_trials": "many"}, "must be whole numbers"),
+        ({"more": 1}, "and nothing else"),
+    ],
+)
+def test_a_damaged_record_of_a_study_is_one_line_for_status_and_sweep(
+    tmp_path, capsys, changes, rule
+):
+    path = tmp_path / "studies" / "digits-momentum-0.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(GOOD | changes), encoding="utf-8")
+    begins = ["--workload", "digits", "--out", str(tmp_path)]
+    for command, words in [(main, [str(tmp_path)]), (sweep, begins)]:
+        with pytest.raises(SystemExit) as left:
+            command(words)
+        said = capsys.readouterr()
+        assert left.value.code == 2 and (said.out, said.err.count("\n")) == ("", 1)
+        assert f"{path}: not a study's record: " in said.err and rule in said.err
+    path.write_text(json.dumps(GOOD), encoding="utf-8")
+    assert main([str(tmp_path)]) == 0
+
+
+def test_a_share_that_another_sweep_joins_meanwhile_is_no_damage(tmp_path):
+    assert read_part(tmp_path / "joined.parquet") == []
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="link.parquet: .*remove it"):
+        read_part(tmp_path / "link.parquet")
+
+
+def test_what_is_no_lock_file_is_not_locked(tmp_path):
+    assert not is_locked(tmp_path)
 
 
 @pytest.mark.slow
