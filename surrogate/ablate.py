@@ -86,7 +86,8 @@ def _plan(arguments: dict[str, Any]) -> tuple[Comparison, IngredientList, Scale,
     workload = get_workload(pop_workload(arguments))
     if workload.engine != "population":
         raise InputError(f"--workload {workload.name}: a simulator has none of the ingredients")
-    size = arguments["batch_size"] or workload.max_batch_size
+    size = arguments["batch_size"]
+    size = workload.max_batch_size if size is None else size
     found = _ordered(
         read_ingredients(content, baseline, RunChoice(epochs=epochs), where=recipe),
         arguments["order"],

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.branch_table import CheckpointRow, checkpoint_row, row_cells, table_in_words
 from models_of_scaling.command_line import OneLineParser, run_command
+from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.law_fit import FitChoice, fit_laws
@@ -84,6 +85,10 @@ def _read(parsed: argparse.Namespace) -> _Asked:
     workload = get_workload(pop_workload(arguments))
     if workload.engine == "population":
         arguments["seeds"] = _SEEDS if parsed.seeds is None else parsed.seeds
+        if parsed.seeds < 3:
+            raise InputError(
+                f"--seeds {parsed.seeds} must be at least 3: the interval is from them"
+            )
     elif parsed.seeds is None:
         arguments["seeds"] = 0
     else:
@@ -93,6 +98,14 @@ def _read(parsed: argparse.Namespace) -> _Asked:
     arguments["rules"] = tuple(rule.strip() for rule in arguments["rules"].split(","))
     if parsed.max_batch_size is not None and parsed.max_batch_size < 2:
         raise InputError(f"--max-batch-size {parsed.max_batch_size} must be at least 2")
+    if parsed.max_batch_size is not None and parsed.max_batch_size > workload.max_batch_size:
+        raise InputError(
+            f"--max-batch-size {parsed.max_batch_size} must be at most {workload.max_batch_size} "
+            f"({workload.name})"
+        )
+    if parsed.workers < 0:
+        raise InputError(f"--workers {parsed.workers} must be at least 1")
+    check_out(parsed.out, is_folder=True)
     if not arguments["tolerance"] > 0:
         raise InputError(f"--tolerance {arguments['tolerance']:g} must be positive")
     if workload.check_data is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
+from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
 from models_of_scaling.trials import Trial
 from surrogate.data_root import add_data_root_argument
@@ -212,6 +213,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="TEST.CSV")
     add_data_root_argument(parser)
     arguments = parser.parse_args(argv)
+    check_out(arguments.out)
     text = as_csv(list(tested_folder(arguments.folder)))
     with whole_file(arguments.out) as stream:
         stream.write(text.encode())

@@ -27,6 +27,7 @@ from fullscale.diagnostic_loss import spread_indices
 from fullscale.models import build_network
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
+from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
 from models_of_scaling.quantities import Floats
 
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str] | None) -> None:
     arguments = _parser().parse_args(argv)
+    check_out(arguments.out)
     for name in ("examples", "lanczos_steps", "probes"):
         if getattr(arguments, name) < 2:
             flag = name.replace("_", "-")

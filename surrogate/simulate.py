@@ -12,6 +12,7 @@ from pathlib import Path
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
+from models_of_scaling.commands.table_choice import check_out
 from surrogate.simulator.forecast import Forecast, as_csv, forecast
 from surrogate.simulator.methods import METHODS
 from surrogate.simulator.spectrum_flags import add_spectrum_flags, pop_spectrum
@@ -41,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(argv: Sequence[str] | None) -> None:
     arguments = vars(_parser().parse_args(argv))
     out, as_json = arguments.pop("out"), arguments.pop("json")
+    if out is not None:
+        check_out(out)
     spectrum = pop_spectrum(arguments, default_sizes=_BATCH_SIZES)
     rows = forecast(Forecast(**spectrum, **arguments))
     text = as_csv(rows)

@@ -35,7 +35,7 @@ def check_picture_file(path: Path | None) -> str:
     """
     if path is None:
         return ""
-    check_out(path)
+    check_out(path, flag="--plot")
     ending = path.suffix.lstrip(".").lower()
     if ending not in FORMATS:
         raise InputError(f"--plot {path}: its ending must be one of {', '.join(FORMATS)}")

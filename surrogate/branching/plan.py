@@ -124,7 +124,7 @@ def plan_branches(
     """
     if checkpoints < 1:
         raise InputError(f"--checkpoints {checkpoints} must be at least 1")
-    if 0 < seeds < 3:
+    if seeds and seeds < 3:
         raise InputError(f"--seeds {seeds} must be at least 3: the interval is from seeds")
     for rule in rules:
         if rule not in RULES:

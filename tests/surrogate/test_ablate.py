@@ -109,6 +109,14 @@ def test_what_can_not_be_compared_is_refused_in_one_line(change, words, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_batch_size_of_0_is_refused_and_is_not_the_whole_set(tmp_path, capsys):
+    words = ["--recipe", recipe_file(tmp_path, SMALL), "--workload", "digits", "--dry-run"]
+    with pytest.raises(SystemExit) as raised:
+        main([*words, "--out", str(tmp_path / "out"), "--batch-size", "0"])
+    assert raised.value.code == 2
+    assert "--batch-sizes: 0 is not in 1..1024" in capsys.readouterr().err
+
+
 def test_a_recipe_that_adds_nothing_and_a_simulator_are_refused(tmp_path):
     plain = {"model": {"optimizer": "momentum", "schedule": "constant"}, "data": {}}
     with pytest.raises(InputError, match="adds nothing to momentum"):

@@ -169,6 +169,13 @@ def test_the_command_goes_from_trials_to_table_picture_and_record(tmp_path, caps
             "--max-batch-size 1 must be at least 2",
         ),
         (["--workload", "digits", "--tolerance", "0"], "--tolerance 0 must be positive"),
+        (["--workload", "digits", "--seeds", "-1"], "--seeds -1 must be at least 3"),
+        (["--workload", "digits", "--seeds", "0"], "--seeds 0 must be at least 3"),
+        (
+            ["--workload", "digits", "--max-batch-size", "2048"],
+            "--max-batch-size 2048 must be at most 1024 (digits)",
+        ),
+        (["--workload", "digits", "--workers", "-1"], "--workers -1 must be at least 1"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused_in_one_line(tmp_path, capsys, flags, words):
@@ -181,6 +188,17 @@ def test_arguments_that_make_no_sense_are_refused_in_one_line(tmp_path, capsys, 
     assert words in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_a_place_for_the_table_that_is_no_folder_is_refused_before_the_runs(tmp_path, capsys):
+    from surrogate.branch import main
+
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "in it"):
+        with pytest.raises(SystemExit) as left:
+            main(["--workload", "digits", "--out", str(out)])
+        assert left.value.code == 2
+        assert f"--out {out}: {tmp_path / 'file'} is no folder" in capsys.readouterr().err
 
 
 def tuned_at(batch_size, schedule_name=""):

@@ -140,6 +140,16 @@ def test_bad_input_is_one_line_and_code_2_and_writes_nothing(flags, words, tmp_p
     refused(flags, words, tmp_path, capsys)
 
 
+def test_a_table_that_could_not_be_written_is_refused_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out, words in [(tmp_path, "is a folder"), (tmp_path / "file" / "in.csv", "is no folder")]:
+        with pytest.raises(SystemExit) as left:
+            main(["--out", str(out)])
+        assert left.value.code == 2
+        said = capsys.readouterr().err
+        assert f"--out {out}: " in said and words in said and said.count("\n") == 1
+
+
 def refused(flags, words, tmp_path, capsys, *also):
     out = tmp_path / "out.csv"
     with pytest.raises(SystemExit) as left:
