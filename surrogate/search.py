@@ -83,8 +83,8 @@ def next_stage(plan: Plan, batch_size: int, done: Sequence[Trial]) -> Stage | No
     everyone = [trial for shortlist in shortlists for trial in shortlist]
     if stage := missing(_again(plan, everyone, "shortlist"), "shortlist"):
         return stage
-    winners = (winner_of(plan, batch_size, found, question) for question in plan.questions)
-    return missing(_again(plan, [each for each in winners if each], "repeat"), "repeat")
+    chosen = (winner_of(plan, batch_size, found, question) for question in plan.questions)
+    return missing(_again(plan, [each for each in chosen if each], "repeat"), "repeat")
 
 
 def _share(total: int, part: int, parts: int) -> int:
