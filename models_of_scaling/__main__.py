@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-from models_of_scaling.command_line import OneLineParser, run_command
+from models_of_scaling.command_line import OneLineParser, output_named, run_command
 
 _NAMES: Final = (
     *("fit", "predict", "limit", "machine", "plan", "report", "targets", "fixed-epochs"),
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> None:
     arguments = build_parser().parse_args(argv)
-    _COMMANDS[arguments.command].run(arguments)
+    with output_named():
+        _COMMANDS[arguments.command].run(arguments)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from models_of_scaling.errors import InputError
@@ -69,13 +70,14 @@ def run_command(command: Callable[[], int | None]) -> int:
     """
     try:
         code = command() or 0
-        sys.stdout.flush()  # else a reader that has gone is noticed after the last `except`
+        if sys.stdout is not None:  # None: closed by whoever started the command
+            with output_named():
+                sys.stdout.flush()  # else a reader that has gone is noticed after the last `except`
         return code
     except InputError as error:
         fail_with_one_line(error)
     except BrokenPipeError:
-        # Python flushes once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_UNREAD
     except OSError as error:
         if error.filename is None or error.errno is None:
@@ -84,3 +86,33 @@ def run_command(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted: what was finished is kept", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+@contextmanager
+def output_named() -> Generator[None]:
+    """Name standard output in an error that names no file, of a command that has no socket.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        BrokenPipeError: as it came.
+        InputError: of a library that says no more than its message.
+        OSError: naming the file, or standard output.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if error.errno is None:  # pyarrow's own
+            raise InputError(str(error)) from error
+        _drop_output()
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _drop_output() -> None:
+    """Send the rest of standard output nowhere: Python flushes once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, get_args
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
+from models_of_scaling.fit_record_check import check_record
 from models_of_scaling.fitted_law import FittedLaw, decode_interval, decode_law
 from models_of_scaling.intervals import Interval
 from models_of_scaling.knee_evidence import KneeEvidence
@@ -147,9 +148,6 @@ def write_fit(path: Path, fit: FitRecord) -> None:
     Args:
         path: of the JSON file; its folder is made when missing.
         fit: what to write.
-
-    Raises:
-        InputError: where it can't be written there.
     """
     content = {"format": _FORMAT, "schema_version": SCHEMA_VERSION, **dataclasses.asdict(fit)}
     # One line per field: readable and comparable, though the replicates are long.
@@ -157,11 +155,8 @@ def write_fit(path: Path, fit: FitRecord) -> None:
         f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}"
         for name, value in _without_infinity(content).items()
     ]
-    try:
-        with whole_file(path) as stream:
-            stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
-    except OSError as error:
-        raise InputError(f"--out {path}: can't be written: {error}") from error
+    with whole_file(path) as stream:
+        stream.write(("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def _without_infinity(value: Any) -> Any:
@@ -185,8 +180,8 @@ def read_fit(path: Path) -> FitRecord:
         InputError: where the file is missing, damaged, or of another kind or version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable fit record: {error}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InputError(f"{path}: not a fit record; `fit TABLE --out {path}` writes one")
@@ -196,11 +191,18 @@ def read_fit(path: Path) -> FitRecord:
             f"{path}: schema_version {version} is not {SCHEMA_VERSION}; fit the table again"
         )
     try:
-        return _decode(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        fit = _decode(content)
+        check_record(fit)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: damaged fit record: {type(error).__name__}: {error}; fit the table again"
         ) from error
+    return fit
+
+
+def _refuse_constant(word: str) -> None:
+    # Python's own reader takes NaN and Infinity, which no JSON has.
+    raise ValueError(f"{word} is no number")
 
 
 def _decode(content: dict[str, Any]) -> FitRecord:

@@ -88,16 +88,10 @@ def write_report(
         trials_table: the trials of this workload and optimizer; None leaves the heat map out.
         out: of the HTML file; its folder is made when missing.
         run_files: what was measured along one run; None leaves its pictures out.
-
-    Raises:
-        InputError: where it can't be written there.
     """
     page = report_page(fit, trials_table, run_files or RunFiles())
-    try:
-        with whole_file(out) as stream:
-            stream.write(page.encode())
-    except OSError as error:
-        raise InputError(f"--out {out}: can't be written: {error}") from error
+    with whole_file(out) as stream:
+        stream.write(page.encode())
 
 
 def report_page(

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.branch_table import CheckpointRow, checkpoint_row, row_cells, table_in_words
 from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.law_fit import FitChoice, fit_laws
+from models_of_scaling.output_file import check_out
 from models_of_scaling.planning.tuned_values import tuned_values
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.study_source import TableChoice, choose_trials, read_measurements

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
+from models_of_scaling.output_file import check_out
 from models_of_scaling.trials import Trial
 from surrogate.data_root import add_data_root_argument
 from surrogate.protocol import Plan

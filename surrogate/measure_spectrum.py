@@ -27,8 +27,8 @@ from fullscale.diagnostic_loss import spread_indices
 from fullscale.models import build_network
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
+from models_of_scaling.output_file import check_out
 from models_of_scaling.quantities import Floats
 
 

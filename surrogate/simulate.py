@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.commands.table_choice import check_out
+from models_of_scaling.output_file import check_out
 from surrogate.simulator.forecast import Forecast, as_csv, forecast
 from surrogate.simulator.methods import METHODS
 from surrogate.simulator.spectrum_flags import add_spectrum_flags, pop_spectrum

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from models_of_scaling.commands.table_choice import add_table_choice, check_out, table_choice
+from models_of_scaling.commands.table_choice import add_table_choice, table_choice
 from models_of_scaling.errors import InputError
+from models_of_scaling.output_file import check_out
 
 if TYPE_CHECKING:
     from models_of_scaling.fit_record import FitRecord
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         knee=_knee(arguments),
     )
-    check_out(arguments.out)
+    check_out(arguments.out, inputs=(arguments.table,))
     fit = fit_laws(read_measurements(arguments.table, table_choice(arguments)), choice)
     write_fit(arguments.out, fit)
     # The verdict ends with the advice.

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from models_of_scaling.commands.picture_file import add_picture_file, check_picture_file
-from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
+from models_of_scaling.output_file import check_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_level(arguments.level)
     check_picture_file(arguments.plot)
     if arguments.out is not None:
-        check_out(arguments.out)
+        check_out(arguments.out, inputs=(arguments.table,))
     if arguments.backtest:
         _back_test(arguments)
         return

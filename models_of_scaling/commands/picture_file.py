@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
+from models_of_scaling.output_file import check_out
 
 FORMATS: Final = ("svg", "pdf", "png")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from models_of_scaling.commands.machine_choice import add_machine_choice, machine_choice
-from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
+from models_of_scaling.output_file import check_out
 
 if TYPE_CHECKING:
     from models_of_scaling.fit_record import FitRecord
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         write_plan,
     )
 
-    check_out(arguments.out)
+    check_out(arguments.out, inputs=(arguments.fit, arguments.base_config, arguments.table))
     rate = arguments.learning_rate
     if rate is not None and not 0 < rate < math.inf:
         raise InputError(f"--learning-rate {rate} must be positive and finite")

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from models_of_scaling.commands.table_choice import add_table_choice, check_out, table_choice
+from models_of_scaling.commands.table_choice import add_table_choice, table_choice
+from models_of_scaling.output_file import check_out
 
 HELP: Final = "one HTML page with plots and the verdict"
 
@@ -40,8 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
     from models_of_scaling.study_source import choose_trials, is_trials, read_measurements
     from models_of_scaling.trials import read_trials
 
+    along = (arguments.metrics, arguments.walk, arguments.sharpness)
+    check_out(arguments.out, inputs=(arguments.fit, arguments.table, *along))
     fit = read_fit(arguments.fit)
-    check_out(arguments.out)
     measurements, trials_table = None, None
     if arguments.table is not None:
         choice = table_choice(arguments)

@@ -1,8 +1,6 @@
-"""Words that commands share: which rows of a table, and a place to write to."""
+"""Words that commands share: which rows of a table."""
 
 import argparse
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_of_scaling.errors import InputError
@@ -56,25 +54,3 @@ def table_choice(arguments: argparse.Namespace) -> "TableChoice":
         target=None if arguments.target is None else Target.parse(arguments.target),
         num_train_examples=count,
     )
-
-
-def check_out(path: Path, *, flag: str = "--out", is_folder: bool = False) -> None:
-    """Refuse a place that can't be written before minutes of work, not after.
-
-    Args:
-        path: of the flag; what is missing of its folders is made when it is written.
-        flag: that names it.
-        is_folder: whether a folder is wanted there, not a file.
-
-    Raises:
-        InputError: where it is a folder or, if one is wanted, is none; and where what it lies in
-            is no folder, or may not be written.
-    """
-    if path.is_dir() and not is_folder:
-        raise InputError(f"{flag} {path}: is a folder; name a file")
-    places = [path, *path.absolute().parents] if is_folder else path.absolute().parents
-    there = next(place for place in places if place.exists())
-    if not there.is_dir():
-        raise InputError(f"{flag} {path}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{flag} {path}: {there} may not be written")

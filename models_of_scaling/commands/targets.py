@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from models_of_scaling.commands.picture_file import add_picture_file, check_picture_file
-from models_of_scaling.commands.table_choice import check_out
 from models_of_scaling.errors import InputError
+from models_of_scaling.output_file import check_out
 
 if TYPE_CHECKING:
     from models_of_scaling.intervals import Interval
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     picture_format = check_picture_file(arguments.plot)
     if arguments.out is not None:
-        check_out(arguments.out)
+        check_out(arguments.out, inputs=(arguments.trials,))
     study = _study(arguments)
     if arguments.plot is not None:
         from models_of_scaling.plots.targets import targets_picture

@@ -79,12 +79,6 @@ def write_plan(path: Path, text: str) -> None:
     Args:
         path: of the YAML file.
         text: its content.
-
-    Raises:
-        InputError: where it can't be written there.
     """
-    try:
-        with whole_file(path) as stream:
-            stream.write(text.encode())
-    except OSError as error:
-        raise InputError(f"--out {path}: can't be written: {error}") from error
+    with whole_file(path) as stream:
+        stream.write(text.encode())

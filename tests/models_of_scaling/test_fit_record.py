@@ -72,6 +72,17 @@ def damage(content, path, value):
         (["laws", 0, "replicates"], None), (["measured", "steps"], [1.0]), (["law"], "cubic"),
         (["schema_version"], 99), (["format"], "something else"), (["code"], "fine"),
         (["critical_batch_size", "low"], 1e9), (["laws", 0, "surprise"], 1),
+        (["level"], "0.9"), (["level"], 1.5), (["level"], float("nan")), (["source"], None),
+        (["source"], []), (["source", "num_rows"], "12"), (["num_train_examples"], "60000"),
+        (["num_train_examples"], 0), (["workload"], 7), (["advice"], [7]), (["group_sd"], -1.0),
+        (["measured", "batch_size"], [0] * 12), (["measured", "steps"], [-1.0] * 12),
+        (["laws", 0, "weight"], float("nan")), (["laws", 0, "weight"], 0.999999),
+        (["laws", 0, "weight"], -1.0), (["laws", 0, "noise"], 0.0),
+        (["laws", 0, "point", "min_steps"], "x"), (["laws", 0, "point", "min_steps"], None),
+        (["laws", 0, "replicates", "min_steps"], None), (["laws", 0, "replicates", "noise"], []),
+        (["laws", 0, "replicates", "noise", 3], float("nan")),
+        (["laws", 0, "replicates", "min_steps", 3], float("inf")),
+        (["laws", 0, "replicates", "min_steps", 3], -1.0), (["laws", 0, "deviation"], {}),
     ],
 )  # fmt: skip
 def test_a_damaged_record_is_refused_with_its_name(tmp_path, fit, path, value):
@@ -90,6 +101,9 @@ def test_a_record_of_two_laws_without_a_sharpness_is_still_read(tmp_path, fit):
     write_fit(file, fit)
     content = json.loads(file.read_text())
     content["laws"] = [law for law in content["laws"] if law["name"] != "p_norm_knee"]
+    total = sum(law["weight"] for law in content["laws"])
+    for law in content["laws"]:
+        law["weight"] /= total
     content["law"] = "hyperbola"
     file.write_text(json.dumps(content))
     old = read_fit(file)
@@ -97,7 +111,9 @@ def test_a_record_of_two_laws_without_a_sharpness_is_still_read(tmp_path, fit):
     assert np.isfinite(old.best.replicate_steps(1024)).all()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"a": 1}', "\x00\xff", "[" * 100_000, '{"a": NaN}', "9" * 5000]
+)
 def test_a_foreign_file_is_refused_with_its_name(tmp_path, text):
     (tmp_path / "fit.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match="fit.json"):
