@@ -85,9 +85,9 @@ def draw_law(
             log_evidence=draws.log_evidence,
         )
     draws = draw_posterior(family, cells, noise, theta_P, _MEANS_PER_DRAW * count, rng)
-    reached = cells.take(cells.reached_C)
-    residual = reached.log_steps_C - family.log_steps(draws.theta_RP, reached.x_C)[0]
-    process = draw_process(reached, noise, residual, count, rng)
+    measured = cells.take(cells.measured_C)
+    residual = measured.log_steps_C - family.log_steps(draws.theta_RP, measured.x_C)[0]
+    process = draw_process(measured, noise, residual, count, rng)
     return LawDraws(
         family=family,
         theta_RP=draws.theta_RP[process.law_R],
@@ -108,7 +108,7 @@ def kernel_about(
         noise: what is known of its size.
         theta_P: log parameters of the point fit.
     """
-    at = cells.reached_C
+    at = cells.measured_C
     mu_C = family.log_steps(theta_P[None], cells.x_C[at])[0][0]
     return fit_kernel(
         cells.x_C[at],

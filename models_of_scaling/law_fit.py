@@ -147,13 +147,13 @@ def without_group_offsets(study: StudyRows, group_N: npt.NDArray[np.str_]) -> St
         study: the rows as measured.
         group_N: each row's group.
     """
-    if not can_tell_groups(group_N, study.cell_N, study.reached_N):
+    if not can_tell_groups(group_N, study.cell_N, study.measured_N):
         return study
     # The law that bends as the rows say, so that no misfit of a stiffer one passes for a group.
     fit = fits_of_prefixes("p_norm_knee", study, [study.num_cells], SeriesMemory())
     mu_N = family_of("p_norm_knee").log_steps(fit.theta_RP, study.x_N)[0][0]
     residual_N = study.rows.log_middle_RN[0] - mu_N
-    groups = group_effects(residual_N, group_N, study.cell_N, study.reached_N)
+    groups = group_effects(residual_N, group_N, study.cell_N, study.measured_N)
     rows = Observations(
         log_low_RN=study.rows.log_low_RN - groups.offset_N,
         log_high_RN=study.rows.log_high_RN - groups.offset_N,
@@ -182,7 +182,7 @@ def _draw(name: LawName, study: StudyRows, choice: FitChoice, memory: SeriesMemo
         held_out=held_out_score(name, study, choice.seed, memory) if choice.scored else None,
         log_evidence=draws.log_evidence,
     )
-    at = means.reached_C
+    at = means.measured_C
     residuals = means.log_steps_C[at] - family.log_steps(fit.theta_RP, means.x_C[at])[0][0]
     kernel = None
     if draws.deviation is not None:

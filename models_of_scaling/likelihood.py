@@ -72,6 +72,14 @@ class Observations:
         return np.flatnonzero((self.log_low_RN < self.log_high_RN) & np.isfinite(self.log_high_RN))
 
     @cached_property
+    def measured_RN(self) -> npt.NDArray[np.bool_]:
+        """Whether a row bounds its steps from both sides.
+
+        One that did not reach, or had by its first evaluation, does from one side only.
+        """
+        return np.isfinite(self.log_low_RN) & np.isfinite(self.log_high_RN)
+
+    @cached_property
     def log_middle_RN(self) -> Floats:
         """One log value per row: the middle, or the end that is finite."""
         low, high = self.log_low_RN, self.log_high_RN

@@ -155,7 +155,8 @@ def check_identifiable(
         fewest_batch_sizes: 2 for a law; 1 for anchors, which only place a known one.
 
     Raises:
-        InputError: for no row, a single batch size, or no row that reached its target.
+        InputError: for no row, a single batch size, no row that reached its target, or none that
+            says how many steps that took at least.
     """
     if not len(measurements):
         raise InputError(f"{where}: 0 rows are left to fit; at least 2 batch sizes are needed")
@@ -169,6 +170,12 @@ def check_identifiable(
         raise InputError(
             f"{where}: column reached: none of the {len(measurements)} rows reached the target; "
             "a law needs at least one that did"
+        )
+    if not (measurements.steps_low[measurements.reached] > 0).any():
+        raise InputError(
+            f"{where}: column steps_low: every row that reached its target had by its first "
+            "evaluation (steps_low 0), so no row says how many steps it took at least; evaluate "
+            "sooner, or ask a harder target"
         )
 
 

@@ -84,8 +84,7 @@ def noise_knowledge(rows: Observations, cell_N: Integers) -> NoiseKnowledge:
         rows: the data, one replicate.
         cell_N: number of each row's batch size.
     """
-    middle_N, reached_N = rows.log_middle_RN[0], np.isfinite(rows.log_high_RN[0])
-    variance, degrees = _variance_of_a_mean(middle_N, reached_N, cell_N)
+    variance, degrees = _variance_of_a_mean(rows.log_middle_RN[0], rows.measured_RN[0], cell_N)
     return NoiseKnowledge(variance=variance, repeat_degrees=degrees)
 
 
@@ -183,9 +182,9 @@ def stretch_beyond(batch_sizes: Sequence[int], log_distance: float) -> float:
     return float(full ** min(max(log_distance, 0.0) / math.log(2.0), 1.0))
 
 
-def _variance_of_a_mean(middle_N: Floats, reached_N: Bools, cell_N: Integers) -> tuple[float, int]:
+def _variance_of_a_mean(middle_N: Floats, measured_N: Bools, cell_N: Integers) -> tuple[float, int]:
     """Return the variance of a batch size's mean log steps by its repeats, and its degrees."""
-    cells_N, middle_N = cell_N[reached_N], middle_N[reached_N]
+    cells_N, middle_N = cell_N[measured_N], middle_N[measured_N]
     counts = np.bincount(cells_N)
     at = counts > 0
     means = np.bincount(cells_N, middle_N)[at] / counts[at]
@@ -214,10 +213,10 @@ def smallest_sigma(
         the interval-censored rows' width, where the likelihood would be flat.
     """
     low_N, high_N = rows.log_low_RN[0], rows.log_high_RN[0]
-    reached_N = np.isfinite(high_N) & (cell_N < num_cells)
-    spare = len(np.unique(cell_N[reached_N])) - num_parameters
+    measured_N = rows.measured_RN[0] & (cell_N < num_cells)
+    spare = len(np.unique(cell_N[measured_N])) - num_parameters
     floor = SMALLEST_SIGMA if spare >= _SPARE_CELLS_TO_ESTIMATE else TYPICAL_NOISE
-    between_N: Bools = reached_N & np.isfinite(low_N) & (high_N > low_N)
+    between_N: Bools = measured_N & (high_N > low_N)
     if between_N.any():
         floor = max(floor, 0.1 * float(np.median((high_N - low_N)[between_N])))
     return floor

@@ -89,14 +89,16 @@ def _score_origin(
     draws = draw_law(name, seen, noise, theta_P, _DRAWS, rng)
     variance = cells.variance(draws.noise_R)
     found = []
-    x_last = float(seen.x_C[seen.reached_C].max())
+    x_last = float(seen.x_C[seen.measured_C].max())
     for cell in range(origin, min(origin + HORIZON, study.num_cells)):
         spread_R = variance[:, cell] + misfit_beyond(float(cells.x_C[cell]) - x_last) ** 2
         off_R = cells.log_steps_C[cell] - draws.log_steps(float(cells.x_C[cell]))
         deviation_R = off_R / np.sqrt(spread_R)
         error = float(np.median(off_R))
-        if cells.reached_C[cell]:
+        if cells.measured_C[cell]:
             log_density_R = log_deviation_density(deviation_R) - 0.5 * np.log(spread_R)
+        elif cells.met_early_C[cell]:  # the mean lies below the first evaluation
+            log_density_R, error = log_probability_below(deviation_R), min(error, 0.0)
         else:
             log_density_R, error = log_probability_below(-deviation_R), max(error, 0.0)
         log_density = float(logsumexp(log_density_R) - np.log(_DRAWS))

@@ -82,7 +82,7 @@ def draw_posterior(
     Returns:
         The draws, in random order.
     """
-    x_last = float(cells.x_C[cells.reached_C].max())
+    x_last = float(cells.x_C[cells.measured_C].max())
     half = min(max(_PROPOSALS_PER_DRAW * count, _FEWEST_PROPOSALS), _MOST_PROPOSALS) // 2
     log_probability = noise.log_probability(NOISE_SIZES)[:, None]
     parts = [_around_point_fit(family, cells, theta_P, x_last, half)]
@@ -131,7 +131,7 @@ def _around_point_fit(
     family: LawFamily, cells: CellMeans, theta_P: Floats, x_last: float, count: int
 ) -> Around:
     """Return proposals around the point fit, with the covariance of a normal posterior."""
-    at = cells.reached_C
+    at = cells.measured_C
     mu, jacobian = family.log_steps(theta_P[None], cells.x_C[at])
     shape, slope = family.shape_coordinates(theta_P[None], np.array([x_last]))
     # The usual size of a residual; the grid's ends keep it from nothing and from everything.
@@ -161,7 +161,7 @@ def _log_likelihood(
     """
     mu, _ = family.log_steps(theta, cells.x_C)
     deviates = rng.standard_normal(len(theta))
-    at, variance = cells.reached_C, cells.variance(NOISE_SIZES)
+    at, variance = cells.measured_C, cells.variance(NOISE_SIZES)
     sd = np.sqrt(variance[:, at])
     off = cells.log_steps_C[at] - mu[:, at]
     # The level's normal, were all cells normal; squares about each proposal's own mean would lose
@@ -172,9 +172,11 @@ def _log_likelihood(
     value = log_density_of_means(off.T, levels, sd)
     value += 0.5 * deviates**2 + 0.5 * np.log(2 * np.pi * _WIDER**2 / total)
     for cell in np.flatnonzero(~at):
-        # Nothing reached here: the mean lies above the steps that were done.
+        # Nothing reached here: the mean lies above the steps that were done. Or all had by the
+        # first evaluation: it lies below that.
         above = levels + mu[:, cell] - cells.log_steps_C[cell]
-        value += log_probability_below(above / np.sqrt(variance[:, cell : cell + 1]))
+        inside = -above if cells.met_early_C[cell] else above
+        value += log_probability_below(inside / np.sqrt(variance[:, cell : cell + 1]))
     log_critical = None if cells.knee is None else family.log_critical(theta)
     if cells.knee is not None and log_critical is not None:
         value += cells.knee.log_likelihood(log_critical, log_reference=cells.log_reference)

@@ -192,6 +192,6 @@ def held_out_steps(fit: FitRecord, batch_size: int) -> tuple[float | None, float
     at_least = float(undone.max()) if undone.size else None
     if not reached[at].any():
         return np.inf, at_least
-    low = np.maximum(np.array(rows.steps_low), 1e-3 * steps)[at & reached]
-    high = np.array(rows.steps_high)[at & reached]
+    low, high = (np.array(ends)[at & reached] for ends in (rows.steps_low, rows.steps_high))
+    low = np.where(low > 0, low, high)  # met by the first evaluation: what that says, at most
     return float(np.exp(0.5 * (np.log(low) + np.log(high)).mean())), at_least

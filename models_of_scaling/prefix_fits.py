@@ -26,8 +26,8 @@ class CellScore:
     """How one fit predicts one batch size that it did not see.
 
     Attributes:
-        error: measured less predicted median log steps; where no row reached the target, only
-            what is predicted below the steps that were done.
+        error: measured less predicted median log steps; where the steps are bounded from one side
+            only, what is predicted beyond that bound.
         log_density: of what was measured, under the predictive distribution.
     """
 

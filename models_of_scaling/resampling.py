@@ -144,14 +144,14 @@ def _choose_again(
 
 def _centred(block: Observations, own: Observations) -> tuple[Observations, float]:
     """Move a cell's replicates so that their mean is the measured one; return their spread."""
-    mean_R = _reached_mean(block)
+    mean_R = _measured_mean(block)
     known = np.isfinite(mean_R)
     if not known.any():
         return block, 0.0
     spread = float(np.std(mean_R[known]))
-    measured = float(_reached_mean(own)[0])
+    measured = float(_measured_mean(own)[0])
     # Where some rows are censored, means over the others can't be compared.
-    if not np.isfinite(measured) or not np.isfinite(block.log_high_RN[block.weight_RN > 0]).all():
+    if not np.isfinite(measured) or not block.measured_RN[block.weight_RN > 0].all():
         return block, spread
     offset = measured - float(mean_R.mean())
     moved = Observations(
@@ -162,9 +162,9 @@ def _centred(block: Observations, own: Observations) -> tuple[Observations, floa
     return moved, spread
 
 
-def _reached_mean(rows: Observations) -> Floats:
-    """Return the mean log steps over the rows that reached, per replicate; NaN where none did."""
-    weight = np.where(np.isfinite(rows.log_high_RN), rows.weight_RN, 0.0)
+def _measured_mean(rows: Observations) -> Floats:
+    """Return the mean log steps over rows bounded from both sides; NaN where there are none."""
+    weight = np.where(rows.measured_RN, rows.weight_RN, 0.0)
     total_R = weight.sum(axis=1)
     sum_R = (weight * np.where(weight > 0, rows.log_middle_RN, 0.0)).sum(axis=1)
     return np.where(total_R > 0, sum_R / np.where(total_R > 0, total_R, 1.0), np.nan)

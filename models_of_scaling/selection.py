@@ -72,7 +72,7 @@ def scored_origins(study: StudyRows) -> list[int]:
     return [
         k
         for k in range(_SMALLEST_TRAINING_SET, study.num_cells)
-        if len(np.unique(study.cell_N[study.reached_N & (study.cell_N < k)])) >= 2
+        if len(np.unique(study.cell_N[study.measured_N & (study.cell_N < k)])) >= 2
     ]
 
 

@@ -43,9 +43,9 @@ class StudyRows:
         return int(self.cell_N.max()) + 1
 
     @property
-    def reached_N(self) -> Bools:
-        """Whether each row reached the target."""
-        return np.asarray(np.isfinite(self.rows.log_high_RN[0]))
+    def measured_N(self) -> Bools:
+        """Whether each row bounds its steps from both sides."""
+        return np.asarray(self.rows.measured_RN[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,12 @@ class CellMeans:
     Attributes:
         x_C: log of batch size over the reference batch size.
         log_steps_C: mean log steps; where some rows are censored, what replaces their mean in
-            the likelihood near the point fit. For a cell in which nothing reached, the mean of
-            the log steps that were done.
+            the likelihood near the point fit. For a cell that is bounded from one side only, the
+            mean of the bounds.
         information_C: share of the information that the cell would hold without censoring.
-        reached_C: whether any row reached the target.
+        measured_C: whether its rows bound the mean from both sides.
+        met_early_C: whether every row reached the target by its first evaluation, so that the mean
+            is only known to lie below. Where neither holds nothing reached: it lies above.
         spread_C: standard deviation of the mean that resampling whole trials shows.
         width_C: log width of the interval that sparse evaluation leaves.
         group_variance_C: what is left open about the offsets of the groups in the mean.
@@ -69,7 +71,8 @@ class CellMeans:
     x_C: Floats
     log_steps_C: Floats
     information_C: Floats
-    reached_C: Bools
+    measured_C: Bools
+    met_early_C: Bools
     spread_C: Floats
     width_C: Floats
     group_variance_C: Floats
@@ -101,16 +104,18 @@ def cell_means(study: StudyRows, mu_N: Floats, log_sigma: float) -> CellMeans:
         log_sigma: of the same fit, one row's noise.
 
     Returns:
-        The means. Censored rows beside reached ones enter by the first two derivatives of their
-        log likelihood at the point fit.
+        The means. Rows that are bounded from one side only, beside others, enter by the first two
+        derivatives of their log likelihood at the point fit.
     """
     rows, cell_N = study.rows, study.cell_N
     middle_N, weight_N = rows.log_middle_RN[0], rows.weight_RN[0]
-    reached_N = np.isfinite(rows.log_high_RN[0])
+    reached_N, early_N = np.isfinite(rows.log_high_RN[0]), np.isneginf(rows.log_low_RN[0])
     total_C = np.bincount(cell_N, weight_N)
-    reached_C = np.bincount(cell_N, weight_N * reached_N) > 0
+    has_above_C = np.bincount(cell_N, weight_N * reached_N) > 0
+    has_below_C = np.bincount(cell_N, weight_N * ~early_N) > 0
+    measured_C = has_above_C & has_below_C
     as_measured = Observations(
-        log_low_RN=middle_N[None],
+        log_low_RN=np.where(early_N, -np.inf, middle_N)[None],
         log_high_RN=np.where(reached_N, middle_N, np.inf)[None],
         weight_RN=rows.weight_RN,
     )
@@ -118,14 +123,15 @@ def cell_means(study: StudyRows, mu_N: Floats, log_sigma: float) -> CellMeans:
     variance = np.exp(2 * log_sigma)
     pull_C = np.bincount(cell_N, weight_N * variance * terms.d_mu[0]) / total_C
     information_C = np.bincount(cell_N, weight_N * variance * terms.k_mu_mu[0]) / total_C
-    information_C = np.where(reached_C, information_C, 1.0)
+    information_C = np.where(measured_C, information_C, 1.0)
     mean_C = np.bincount(cell_N, weight_N * middle_N) / total_C
     mu_C = np.bincount(cell_N, weight_N * mu_N) / total_C
     return CellMeans(
         x_C=np.bincount(cell_N, weight_N * study.x_N) / total_C,
-        log_steps_C=np.where(reached_C, mu_C + pull_C / information_C, mean_C),
+        log_steps_C=np.where(measured_C, mu_C + pull_C / information_C, mean_C),
         information_C=information_C,
-        reached_C=reached_C,
+        measured_C=measured_C,
+        met_early_C=~has_below_C,
         spread_C=study.spread.spread_C,
         width_C=study.spread.width_C,
         group_variance_C=study.groups.variance_C,

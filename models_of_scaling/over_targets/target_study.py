@@ -182,9 +182,13 @@ def _losses_seen(table: pa.Table, metric: Metric) -> Floats:
 
 
 def _median_steps(table: pa.Table, target: Target) -> list[float]:
-    """Return the median steps of each batch size's rows; inf where most did not reach."""
+    """Return the median steps of each batch size's rows; inf where most did not reach.
+
+    A row that met the target by its first evaluation may have done so from the start on: 0.
+    """
     outcomes = trial_outcomes(table, target)
-    steps = np.where(outcomes.reached, outcomes.steps, np.inf)
+    steps = np.where(outcomes.steps_low > 0, outcomes.steps, 0.0)
+    steps = np.where(outcomes.reached, steps, np.inf)
     return [
         float(np.quantile(steps[study.rows], 0.5, method="higher"))
         for study in study_rows(table, outcomes)

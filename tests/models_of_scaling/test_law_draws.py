@@ -15,13 +15,14 @@ X_C = np.log(2.0) * np.arange(-4, 5)
 REFERENCE = 256.0
 
 
-def cells(log_steps_C, *, reached_C=None):
+def cells(log_steps_C, *, measured_C=None):
     count = len(log_steps_C)
     return CellMeans(
         x_C=X_C[:count],
         log_steps_C=np.asarray(log_steps_C),
         information_C=np.ones(count),
-        reached_C=np.ones(count, dtype=bool) if reached_C is None else reached_C,
+        measured_C=np.ones(count, dtype=bool) if measured_C is None else measured_C,
+        met_early_C=np.zeros(count, dtype=bool),
         spread_C=np.zeros(count),
         width_C=np.zeros(count),
         group_variance_C=np.zeros(count),
@@ -35,10 +36,10 @@ def point_of(name):
     return family, theta_P
 
 
-def drawn(name, *, seed=0, count=300, reached_C=None):
+def drawn(name, *, seed=0, count=300, measured_C=None):
     family, theta_P = point_of(name)
     noise_C = 0.03 * np.random.default_rng(9).standard_normal(len(X_C))
-    rows = cells(family.log_steps(theta_P[None], X_C)[0][0] + noise_C, reached_C=reached_C)
+    rows = cells(family.log_steps(theta_P[None], X_C)[0][0] + noise_C, measured_C=measured_C)
     rng = np.random.default_rng(seed)
     return rows, draw_law(name, rows, NoiseKnowledge(), theta_P, count, rng)
 
@@ -91,8 +92,8 @@ def test_a_bend_that_no_law_makes_speaks_for_the_process():
 
 
 def test_a_batch_size_where_nothing_reached_tells_the_process_nothing_of_its_residual():
-    reached_C = np.arange(len(X_C)) != len(X_C) - 1
-    _, process = drawn("gaussian_process", reached_C=reached_C)
+    measured_C = np.arange(len(X_C)) != len(X_C) - 1
+    _, process = drawn("gaussian_process", measured_C=measured_C)
     np.testing.assert_array_equal(process.deviation.x_C, X_C[:-1])
     assert process.deviation.weights_RC.shape == (300, len(X_C) - 1)
 

@@ -33,13 +33,14 @@ def priors_of(family):
     ]
 
 
-def cells_of(x_C, log_steps_C, *, reached_C=None, width_C=0.0):
+def cells_of(x_C, log_steps_C, *, measured_C=None, width_C=0.0):
     count = len(x_C)
     return CellMeans(
         x_C=np.asarray(x_C, dtype=float),
         log_steps_C=np.asarray(log_steps_C, dtype=float),
         information_C=np.ones(count),
-        reached_C=np.ones(count, dtype=bool) if reached_C is None else np.asarray(reached_C),
+        measured_C=np.ones(count, dtype=bool) if measured_C is None else np.asarray(measured_C),
+        met_early_C=np.zeros(count, dtype=bool),
         spread_C=np.zeros(count),
         width_C=np.full(count, width_C),
         group_variance_C=np.zeros(count),
@@ -136,7 +137,7 @@ def test_a_batch_size_where_nothing_reached_moves_the_draws_up():
     theta_P = np.array([3.0, 4.0])
     mu = family.log_steps(theta_P[None], x_C)[0][0]
     reached = np.arange(7) > 0
-    cells = cells_of(x_C, np.where(reached, mu, mu + 0.2), reached_C=reached)
+    cells = cells_of(x_C, np.where(reached, mu, mu + 0.2), measured_C=reached)
     free, held = (
         draw_posterior(family, each, known(TENTH), theta_P, 2000, np.random.default_rng(3)).theta_RP
         for each in (cells.take(reached), cells)
