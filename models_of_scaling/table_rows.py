@@ -20,6 +20,15 @@ from models_of_scaling.tables import RawTable, is_empty
 _LENGTH_COLUMNS = ("steps", "examples", "epochs")
 _TRUE = {"true", "1", "1.0", "yes", "t", "y"}
 _FALSE = {"false", "0", "0.0", "no", "f", "n"}
+# Of a trial (docs/trial_table.md): exported, it says what `reached` would.
+_REACHED_BY_STATUS = {
+    "reached": True, "not_reached": False, "diverged": False, "interrupted": False,
+}  # fmt: skip
+# Beyond the whole numbers that a float can tell apart, and below what any unit of length makes of a
+# step, nothing was measured; the curves' own arithmetic would overflow.
+_FEWEST_STEPS, _MOST_STEPS = 1e-9, 2.0**53
+# Of the conversion from examples or epochs.
+_ROUNDING = 1e-9
 
 
 def measurements_from_table(
@@ -148,24 +157,41 @@ def _steps(raw: RawTable, batch_size: Floats, num_train_examples: int | None) ->
     with np.errstate(invalid="ignore"):
         bad = ~(np.isfinite(values) & (values > 0))
     raw.refuse(column, bad, "must be a finite number, more than 0")
-    if column == "steps":
-        return values
     if column == "examples":
-        return values / batch_size
-    if num_train_examples is None:
-        raise InputError(
-            f"{raw.path}: column epochs: its unit needs --num-train-examples, "
-            "or a column num_train_examples"
-        )
-    return values * num_train_examples / batch_size
+        values = values / batch_size
+    elif column == "epochs":
+        if num_train_examples is None:
+            raise InputError(
+                f"{raw.path}: column epochs: its unit needs --num-train-examples, "
+                "or a column num_train_examples"
+            )
+        values = values * num_train_examples / batch_size
+    silly = (values < _FEWEST_STEPS) | (values > _MOST_STEPS)
+    raw.refuse(column, silly, f"must make {_FEWEST_STEPS:g} to 2^53 steps")
+    return values
 
 
 def _reached(raw: RawTable) -> np.ndarray:
-    texts = [text.lower() for text in raw.columns.get("reached", [])]
+    count = len(raw.columns["batch_size"])
     if "reached" not in raw.columns:
-        return np.ones(len(raw.columns["batch_size"]), dtype=bool)
+        return _reached_by_status(raw) if "status" in raw.columns else np.ones(count, dtype=bool)
+    texts = [text.lower() for text in raw.columns["reached"]]
     raw.refuse("reached", [text not in _TRUE | _FALSE for text in texts], "must be true or false")
     return np.array([text in _TRUE for text in texts], dtype=bool)
+
+
+def _reached_by_status(raw: RawTable) -> np.ndarray:
+    """Return what a trial's status says, so that a run that diverged is not taken for one that did.
+
+    Other words are refused: what "failed" or "ok" mean is the user's to say.
+    """
+    texts = [text.lower() for text in raw.columns["status"]]
+    raw.refuse(
+        "status",
+        [text not in _REACHED_BY_STATUS for text in texts],
+        f"must be one of {', '.join(_REACHED_BY_STATUS)}, or a column reached must say it",
+    )
+    return np.array([_REACHED_BY_STATUS[text] for text in texts], dtype=bool)
 
 
 def _interval(raw: RawTable, steps: Floats, reached: np.ndarray) -> tuple[Floats, Floats]:
@@ -178,4 +204,7 @@ def _interval(raw: RawTable, steps: Floats, reached: np.ndarray) -> tuple[Floats
     if "steps_high" in raw.columns:
         raw.refuse("steps_high", reached & (high <= 0), "must be more than 0")
         raw.refuse("steps_high", reached & (low > high), "must be at least steps_low")
+    if "steps" in raw.columns:
+        outside = (steps < low * (1 - _ROUNDING)) | (steps > high * (1 + _ROUNDING))
+        raw.refuse("steps", reached & outside, "must lie in steps_low .. steps_high")
     return np.where(reached, low, steps), np.where(reached, high, np.inf)

@@ -88,6 +88,25 @@ BAD_TABLES = {
         "batch_size,steps\n8,100\n1,024,60\n", ["row 2 (line 3)", "3 fields", "header has 2"],
     ),
     "a quote that never ends": ('batch_size,steps\n8,"100\n16,60\n', ["not a readable CSV"]),
+    "steps beyond any run": ("batch_size,steps\n8,100\n16,1e300\n", ["row 2", "1e300 must make"]),
+    "examples beyond any run": (
+        "batch_size,examples\n8,100\n16,1e308\n", ["row 2", "examples: 1e308 must make"],
+    ),
+    "steps below any run": ("batch_size,steps\n8,1e-320\n16,5\n", ["row 1", "1e-320 must make"]),
+    "steps above their interval": (
+        "batch_size,steps,steps_low,steps_high\n8,9,5,9\n16,500,4,5\n",
+        ["row 2", "steps: 500 must lie in steps_low .. steps_high"],
+    ),
+    "steps below their interval": (
+        "batch_size,steps,steps_low,steps_high\n8,9,5,9\n16,3,4,5\n", ["row 2", "3 must lie"],
+    ),
+    "met by the first evaluation everywhere": (
+        "batch_size,steps,steps_low\n8,9,0\n16,9,0\n", ["every row that reached its target"],
+    ),
+    "a status in other words": (
+        "batch_size,steps,status\n8,9,reached\n16,5,failed\n",
+        ["row 2", "status: failed must be one of reached, not_reached, diverged", "reached"],
+    ),
     "only empty lines": ("\n\n,\n\n", ["no rows"]),
     "not text": ("\x00\xff\xfe", ["not a readable CSV"]),
 }  # fmt: skip
@@ -212,6 +231,19 @@ def test_the_same_steps_with_and_without_the_target_are_two_runs_when_seeds_diff
     table.write_text("batch_size,steps,reached,seed\n" + rows)
     code, _, _ = run_command_line("fit", table, "--out", fit, "--replicates", 50)
     assert code == 0 and read_fit(fit).measured.reached.count(False) == 1
+
+
+def test_a_status_says_which_runs_reached_where_no_column_reached_does(tmp_path, run_command_line):
+    """A run that diverged at step 7 did not reach its target in 7 steps."""
+    table, fit = tmp_path / "table.csv", tmp_path / "fit.json"
+    rows = "8,1000,reached\n16,520,not_reached\n32,7,diverged\n64,150,Reached\n128,9,interrupted\n"
+    table.write_text("batch_size,steps,status\n" + rows)
+    code, _, _ = run_command_line("fit", table, "--out", fit, "--replicates", 50)
+    assert code == 0
+    assert read_fit(fit).measured.reached == (True, False, False, True, False)
+    table.write_text("batch_size,steps,status,reached\n8,9,kept,yes\n16,5,kept,yes\n32,3,x,yes\n")
+    code, _, _ = run_command_line("fit", table, "--out", fit, "--replicates", 50)
+    assert code == 0 and all(read_fit(fit).measured.reached)
 
 
 def test_one_optimizer_and_target_of_a_table_are_chosen_and_recorded(tmp_path, run_command_line):
