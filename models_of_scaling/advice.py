@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtr
 
 from models_of_scaling.fit_record import FitCode
 from models_of_scaling.fitted_law import FittedLaw
@@ -15,6 +15,7 @@ from models_of_scaling.wording import batch_sizes_in_words, number_in_words
 # Wider than this the critical batch size is not an answer that a cluster can be bought on.
 _WIDEST_IDENTIFIED = 10.0
 _CONTRADICTED = 0.01
+_FEWEST_TO_TELL_A_RISE = 3
 
 
 def contradicted_sizes(laws: Sequence[FittedLaw], fitted: Measurements) -> list[int]:
@@ -44,20 +45,48 @@ def contradicted_sizes(laws: Sequence[FittedLaw], fitted: Measurements) -> list[
     return found
 
 
-def fit_code(best: FittedLaw, critical: Interval, contradicted: Sequence[int]) -> FitCode:
+def steps_rise(fitted: Measurements) -> bool:
+    """Return whether the steps rise with the batch size over all the rows, beyond chance.
+
+    No law can follow that; each would call it noise and answer all the same.
+
+    Args:
+        fitted: the rows.
+
+    Returns:
+        Whether the slope of the log steps, one mean for each batch size where a run reached the
+        target, is above 0 by a one-sided t test at 1 %. Two batch sizes can't tell.
+    """
+    rows = fitted.take(fitted.reached)
+    sizes, cell_N = np.unique(rows.batch_size, return_inverse=True)
+    if len(sizes) < _FEWEST_TO_TELL_A_RISE:
+        return False
+    y = np.bincount(cell_N, np.log(rows.steps)) / np.bincount(cell_N)
+    x, y = np.log(sizes) - np.log(sizes).mean(), y - y.mean()
+    slope, spare = (x @ y) / (x @ x), len(sizes) - 2
+    if slope <= 0:
+        return False
+    error = math.sqrt(((y - slope * x) ** 2).sum() / spare / (x @ x))
+    return error == 0 or bool(stdtr(spare, -slope / error) < _CONTRADICTED)
+
+
+def fit_code(
+    best: FittedLaw, critical: Interval, contradicted: Sequence[int], *, rising: bool = False
+) -> FitCode:
     """Return the result code.
 
     Args:
         best: the best law.
         critical: B_crit with its interval over all laws.
         contradicted: of `contradicted_sizes`.
+        rising: of `steps_rise`.
 
     Returns:
         "not_identified" where an end of B_crit is open or the ends are 10x apart.
     """
     if not best.converged:
         return "not_converged"
-    if contradicted:
+    if contradicted or rising:
         return "inconsistent"
     if not critical.is_bounded or critical.high > _WIDEST_IDENTIFIED * critical.low:
         return "not_identified"
@@ -65,7 +94,12 @@ def fit_code(best: FittedLaw, critical: Interval, contradicted: Sequence[int]) -
 
 
 def advice_for(
-    code: FitCode, critical: Interval, fitted: Measurements, contradicted: Sequence[int]
+    code: FitCode,
+    critical: Interval,
+    fitted: Measurements,
+    contradicted: Sequence[int],
+    *,
+    rising: bool = False,
 ) -> tuple[str, ...]:
     """Say what is not known and what to run next.
 
@@ -74,6 +108,7 @@ def advice_for(
         critical: B_crit with its interval over all laws.
         fitted: the rows.
         contradicted: of `contradicted_sizes`.
+        rising: of `steps_rise`.
 
     Returns:
         Sentences; none where nothing is amiss.
@@ -90,6 +125,12 @@ def advice_for(
             "although more steps were done than the fitted laws say it needs: it may be out of "
             "reach there, or the search too narrow. Trust no prediction near it until that is "
             "known."
+        )
+    if rising:
+        sentences.append(
+            "Steps rise with the batch size over all the rows, and by every law they fall: trust "
+            "no number here. Look whether the columns hold what they are named, and whether larger "
+            "batch sizes were tuned."
         )
     if math.isinf(critical.low):
         sentences.append(
@@ -114,7 +155,12 @@ def advice_for(
         smaller = [size for size in (smallest // 2, smallest // 4) if size >= 1]
         sentences.append(
             f"No batch size below {smallest:,} was fitted that is small enough to show perfect "
-            f"scaling; B_crit is only known to be below {number_in_words(critical.high)}."
+            "scaling"
+            + (
+                f"; B_crit is only known to be below {number_in_words(critical.high)}."
+                if math.isfinite(critical.high)
+                else "."
+            )
             + (f" Measure at {batch_sizes_in_words(smaller)} next." if smaller else "")
         )
     if code == "not_identified" and smallest <= critical.low and critical.high <= largest:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models_of_scaling.advice import advice_for, contradicted_sizes, fit_code
+from models_of_scaling.advice import advice_for, contradicted_sizes, fit_code, steps_rise
 from models_of_scaling.drawn_law import DrawnLaw, fitted_law
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord, MeasuredRows
@@ -206,7 +206,8 @@ def _record(
     ends = (int(on_curve.batch_size.min()), int(fitted.batch_size.max()))
     critical = critical_batch_size_interval(laws, ends=ends, level=choice.level)
     contradicted = contradicted_sizes(laws, on_curve)
-    code = fit_code(best, critical, contradicted)
+    rising = steps_rise(on_curve)
+    code = fit_code(best, critical, contradicted, rising=rising)
     provenance = dataclasses.asdict(collect_provenance())
     provenance["start_time"] = provenance["start_time"].isoformat()
     source = dataclasses.asdict(fitted.source)
@@ -219,7 +220,7 @@ def _record(
         law=best.name,
         laws=laws,
         code=code,
-        advice=advice_for(code, critical, fitted, contradicted),
+        advice=advice_for(code, critical, fitted, contradicted, rising=rising),
         group_sd=group_sd,
         level=choice.level,
         num_replicates=choice.replicates,

@@ -184,13 +184,13 @@ def verdict_in_words(verdict: LimitVerdict) -> str:
     saved = 100 * (1 - 1 / verdict.stop_saving)
     lines = [
         f"Doubling the batch size still divides the steps by at least {verdict.saving:g} up to a "
-        f"batch size of {_claim_in_words(verdict, verdict.pays_up_to)}",
+        f"batch size {_of_in_words(verdict, verdict.pays_up_to)}",
         f"The {100 * OVERHEAD:g} %-overhead batch size (Zhang et al. 2024), where the examples are "
         f"{1 + OVERHEAD:g} times those at the smallest one fitted "
         f"({verdict.smallest_batch_size:,}), is {_claim_in_words(verdict, verdict.with_overhead)}",
         _critical_in_words(verdict),
         f"It stops paying (twice the machines take less than {saved:.0f} % off the steps) at "
-        f"a batch size of {_claim_in_words(verdict, verdict.stops_paying)}",
+        f"a batch size {_of_in_words(verdict, verdict.stops_paying)}",
         *_fewest_steps_in_words(verdict),
         difference_in_words(verdict.definitions),
     ]
@@ -227,6 +227,12 @@ def _fewest_steps_in_words(verdict: LimitVerdict) -> list[str]:
             f"{interval_in_words(verdict.min_steps)}."
         )
     return lines
+
+
+def _of_in_words(verdict: LimitVerdict, claim: LimitClaim) -> str:
+    """Return "of 512 (...)", or "that is not known (...)"."""
+    words = _claim_in_words(verdict, claim)
+    return f"that is {words}" if words.startswith("not known") else f"of {words}"
 
 
 def _claim_in_words(verdict: LimitVerdict, claim: LimitClaim) -> str:

@@ -159,6 +159,8 @@ def misfit_beyond(log_distance: float) -> float:
 
     Args:
         log_distance: log of a batch size over the largest fitted one; within the data it is 0.
+            Below the rows it is 0 too: there the draws alone hold what they promise
+            (docs/laws.md).
     """
     return MISFIT_PER_OCTAVE * max(log_distance, 0.0) / math.log(2.0)
 

@@ -75,22 +75,12 @@ def predict(
         level: of the intervals; that of the fit when None.
 
     Returns:
-        One prediction per batch size, in the order asked.
-
-    Raises:
-        InputError: for a batch size below 1 or farther out than `SILLY_EXTRAPOLATION`, or a
-            level outside 0.5 .. 0.99.
+        One prediction per batch size, in the order asked. A batch size too far from the rows is
+        refused (`check_distance`), and a level that is none (`intervals.check_level`).
     """
     chosen = check_level(fit.level if level is None else level)
     for batch_size in batch_sizes:
-        if batch_size < 1:
-            raise InputError(f"--batch-size {batch_size} must be at least 1")
-        if batch_size > SILLY_EXTRAPOLATION * fit.largest_batch_size:
-            raise InputError(
-                f"--batch-size {batch_size} is {batch_size / fit.largest_batch_size:,.0f}x the "
-                f"largest fitted one ({fit.largest_batch_size:,}); no honest answer exists beyond "
-                f"{SILLY_EXTRAPOLATION:g}x: measure a larger batch size first"
-            )
+        check_distance(batch_size, (fit.smallest_batch_size, fit.largest_batch_size))
     reference_examples = fit.smallest_batch_size * estimated_steps(fit, fit.smallest_batch_size)
     answers = []
     for batch_size in batch_sizes:
@@ -109,6 +99,35 @@ def predict(
             )
         )
     return answers
+
+
+def check_distance(
+    batch_size: int, measured: tuple[float, float], *, what: str = "fitted one"
+) -> None:
+    """Refuse a batch size of which nobody could say anything.
+
+    Args:
+        batch_size: that was asked for.
+        measured: the smallest and the largest that somebody measured.
+        what: these are, for the message.
+
+    Raises:
+        InputError: below 1, or farther from them than `SILLY_EXTRAPOLATION`.
+    """
+    smallest, largest = measured
+    if batch_size < 1:
+        raise InputError(f"--batch-size {batch_size} must be at least 1")
+    far = f"{SILLY_EXTRAPOLATION:g}x"
+    if batch_size > SILLY_EXTRAPOLATION * largest:
+        raise InputError(
+            f"--batch-size {batch_size} is more than {far} the largest {what} ({largest:,.0f}); no "
+            f"honest answer exists beyond {far}: measure a larger batch size first"
+        )
+    if batch_size < smallest / SILLY_EXTRAPOLATION:
+        raise InputError(
+            f"--batch-size {batch_size} is less than 1/{SILLY_EXTRAPOLATION:g} of the smallest "
+            f"{what} ({smallest:,.0f}); no honest answer exists that far below"
+        )
 
 
 def estimated_steps(fit: FitRecord, batch_size: float) -> float:

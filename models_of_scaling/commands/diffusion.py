@@ -11,6 +11,7 @@ from models_of_scaling.errors import InputError
 if TYPE_CHECKING:
     from models_of_scaling.diffusion.study import DiffusionStudy
 
+_MOST_REPLICATES: Final = 100_000
 HELP: Final = "by which law the weights leave their start: is it log t?"
 
 
@@ -60,8 +61,11 @@ def run(arguments: argparse.Namespace) -> None:
     from models_of_scaling.intervals import check_level
 
     picture_format = check_picture_file(arguments.plot)
-    if arguments.replicates < 20:
-        raise InputError(f"--replicates {arguments.replicates} must be at least 20")
+    if not 20 <= arguments.replicates <= _MOST_REPLICATES:
+        rule = f"must lie in 20 .. {_MOST_REPLICATES}"
+        raise InputError(f"--replicates {arguments.replicates} {rule}")
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed} must be at least 0")
     choice = WalkChoice(
         layer=arguments.layer,
         clock=arguments.clock,

@@ -136,8 +136,14 @@ def summary(fit: "FitRecord", *, with_advice: bool = True) -> str:
         f"Fitted{f' ({what})' if what else ''}: {len(fit.measured.batch_size)} rows at {sizes} "
         f"batch sizes, {min(fit.measured.batch_size):,} to {fit.largest_batch_size:,}: {rows}.",
         f"Best law: {best.name} (weight {best.weight:.2f}; {error}).",
-        f"Fewest steps, S_min: {interval_in_words(fit.min_steps)}.",
-        f"Critical batch size, B_crit: {interval_in_words(fit.critical_batch_size)}.",
+        *(
+            [
+                f"Fewest steps, S_min: {interval_in_words(fit.min_steps)}.",
+                f"Critical batch size, B_crit: {interval_in_words(fit.critical_batch_size)}.",
+            ]
+            if any(law.curves.has_floor for law in fit.laws)
+            else ["Neither fewest steps nor a critical batch size: this law has no floor."]
+        ),
         f"Noise of one batch size's estimate: about {100 * best.noise:.1f} %.",
         f"Result code: {fit.code}.",
     ]

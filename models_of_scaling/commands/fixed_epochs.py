@@ -83,9 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
     for points in arguments.drop:
         if not 0 < points < 100:
             raise InputError(f"--drop {points} must be more than 0 and less than 100 points")
-    for size in arguments.batch_size or ():
-        if size < 1:
-            raise InputError(f"--batch-size {size} must be at least 1")
+    if arguments.epochs is not None and not 0 < arguments.epochs < float("inf"):
+        raise InputError(f"--epochs {arguments.epochs:g} must be finite and more than 0")
     _answer(arguments, _rows(arguments))
 
 
@@ -116,6 +115,7 @@ def _answer(arguments: argparse.Namespace, rows: "AccuracyRows") -> None:
 
     from models_of_scaling.atomic_write import whole_file
     from models_of_scaling.fixed_epochs.averaged import fit_fixed_epochs
+    from models_of_scaling.prediction import check_distance
 
     rng = np.random.default_rng(_SEED)
     fit = fit_fixed_epochs(rows, rng)
@@ -124,6 +124,8 @@ def _answer(arguments: argparse.Namespace, rows: "AccuracyRows") -> None:
     }
     largest = fit.largest_batch_size
     asked = arguments.batch_size or [2 * largest, 4 * largest]
+    for size in asked:
+        check_distance(size, (fit.smallest_batch_size, largest))
     forecasts = [fit.forecast(size, rng, level=arguments.level) for size in asked]
     answer = json.dumps(_as_json(fit, drops, forecasts, arguments.level), allow_nan=False)
     if arguments.plot is not None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from models_of_scaling.machine.machines import Machines
     from models_of_scaling.machine.step_time_belief import StepTimeBelief
 
+# In any unit of this file nothing that exists is farther from 1; products of such numbers overflow.
+_NO_MACHINE: Final = 1e30
 _ALGORITHMS: Final = ("ring", "tree", "hierarchical", "torus")
 # Flag, default, rule, help. A default of None means that a roofline must give it.
 _ROOFLINE: Final[tuple[tuple[str, float | None, str, str], ...]] = (
@@ -144,6 +146,8 @@ def _check_counts(arguments: argparse.Namespace) -> None:
                 raise InputError(f"{flag} {value} must be at least 1")
     if arguments.max_per_device_batch_size == 0:
         raise InputError("--max-per-device-batch-size 0 must be at least 1")
+    if arguments.seed < 0:
+        raise InputError(f"--seed {arguments.seed} must be at least 0")
 
 
 def _value(arguments: argparse.Namespace, flag: str) -> Any:
@@ -164,6 +168,8 @@ def _checked(arguments: argparse.Namespace, flag: str, rule: str) -> float | Non
     if not kept or not (math.isfinite(value) or flag == "--memory-bandwidth"):
         words = f"a finite number, {rule}" if rule != "share" else "a share, at most 1"
         raise InputError(f"{flag} {value:g} must be {words}")
+    if math.isfinite(value) and value != 0 and not 1 / _NO_MACHINE <= value <= _NO_MACHINE:
+        raise InputError(f"{flag} {value:g} must lie in {1 / _NO_MACHINE:g} .. {_NO_MACHINE:g}")
     return value
 
 

@@ -126,12 +126,14 @@ def _at_full_scale(fit: "FitRecord", arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from models_of_scaling.intervals import check_level
+    from models_of_scaling.prediction import check_distance
     from models_of_scaling.prediction_tables import reliance_in_words, table_of
     from models_of_scaling.study_source import read_measurements
     from models_of_scaling.transfer.anchors import anchors_of
     from models_of_scaling.transfer.full_scale import (
         KNEE_FACTOR,
         Noise,
+        farthest_measured,
         from_anchors_alone,
         from_surrogate,
         predict_full_scale,
@@ -148,11 +150,15 @@ def _at_full_scale(fit: "FitRecord", arguments: argparse.Namespace) -> None:
     anchors = anchors_of(rows)
     if arguments.ladder is None:
         factor = KNEE_FACTOR if arguments.knee_factor is None else arguments.knee_factor
-        full_scale = from_surrogate(shapes_of([fit]), anchors, knee_factor=factor, noise=noise)
+        fits = [fit]
+        full_scale = from_surrogate(shapes_of(fits), anchors, knee_factor=factor, noise=noise)
         source = f"the surrogate (its B_crit, 90 % within {factor:g}x)"
     else:
-        full_scale = _from_ladder(fit, arguments, anchors=anchors, noise=noise)
+        full_scale, fits = _from_ladder(fit, arguments, anchors=anchors, noise=noise)
         source = "the ladder"
+    ends = (anchors.smallest_batch_size, farthest_measured(full_scale, fits))
+    for size in arguments.batch_size:
+        check_distance(size, ends, what="one measured, moved by B_crit to full scale")
     predictions = predict_full_scale(full_scale, arguments.batch_size, level=level)
     _warn_far(predictions, f"the largest anchor ({anchors.largest_batch_size:,})")
     if arguments.plot is not None:
@@ -188,7 +194,8 @@ def _from_ladder(
     *,
     anchors: "Anchors",
     noise: "Noise",
-) -> "FullScale":
+) -> "tuple[FullScale, list[FitRecord]]":
+    """Return the curve by the ladder, and the fits that its shape is from."""
     from models_of_scaling.transfer.full_scale import METHODS, from_ladder, predict_knee, shapes_of
     from models_of_scaling.transfer.ladder_table import read_ladder
 
@@ -201,13 +208,11 @@ def _from_ladder(
         families = ", ".join(dict.fromkeys(ladder.workload))
         raise InputError(f"--at workload={workload}: {arguments.ladder} has: {families}")
     predicted = predict_knee(ladder, at, workload=workload, method=method)
-    return from_ladder(
-        predicted,
-        shapes_of([fit, *(each for each in ladder.fits if each is not None)]),
-        anchors,
-        with_level=workload is not None,
-        noise=noise,
+    fits = [fit, *(each for each in ladder.fits if each is not None)]
+    full_scale = from_ladder(
+        predicted, shapes_of(fits), anchors, with_level=workload is not None, noise=noise
     )
+    return full_scale, fits
 
 
 def _place(words: list[str]) -> tuple[str | None, dict[str, float]]:

@@ -22,6 +22,8 @@ from models_of_scaling.tables import RawTable, read_csv
 Clock = Literal["steps", "learning_rate"]
 _OF_A_RUN = ("batch_size", "optimizer", "seed", "run")
 _DISTANCE = "distance"
+# Of steps, learning rates and distances alike: no run has more, and powers of it overflow.
+_TOO_LARGE = 1e100
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -167,4 +169,5 @@ def _numbers(raw: RawTable, column: str) -> Floats:
     with np.errstate(invalid="ignore"):
         bad = ~(np.isfinite(values) & (values >= 0))
     raw.refuse(column, bad, "must be a finite number, not negative")
+    raw.refuse(column, values > _TOO_LARGE, f"must be at most {_TOO_LARGE:g}")
     return values

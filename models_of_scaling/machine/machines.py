@@ -8,6 +8,7 @@ from typing import Final
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.machine.cluster import Placement
+from models_of_scaling.prediction import check_distance
 
 # Nobody has checked these laws farther out than 8x; half of that is a habit, not a bound.
 MAX_EXTRAPOLATION: Final = 4.0
@@ -74,11 +75,11 @@ def check_batch_sizes(fit: FitRecord, batch_sizes: Sequence[int]) -> list[int]:
         batch_sizes: examples per step.
 
     Raises:
-        InputError: for one below 1 or larger than the training set.
+        InputError: for one larger than the training set, or that no prediction exists of
+            (`prediction.check_distance`).
     """
     for size in batch_sizes:
-        if size < 1:
-            raise InputError(f"--batch-size {size} must be at least 1")
+        check_distance(size, (fit.smallest_batch_size, fit.largest_batch_size))
         if fit.num_train_examples and size > fit.num_train_examples:
             raise InputError(
                 f"--batch-size {size} must not exceed the training set of "

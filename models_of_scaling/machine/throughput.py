@@ -20,6 +20,8 @@ Integers: TypeAlias = npt.NDArray[np.int64]
 _COUNTS: Final = ("nodes", "devices", "per_device_batch_size")
 _OPTIONAL: Final = "accumulate_grad_batches"
 _SECONDS: Final = "seconds_per_step"
+# From light crossing a third of a millimetre to 30,000 years.
+_POSSIBLE_SECONDS: Final = (1e-12, 1e12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,5 +93,8 @@ def read_throughput(path: Path) -> Throughput:
     with np.errstate(invalid="ignore"):
         bad = ~(np.isfinite(seconds) & (seconds > 0))
     raw.refuse(_SECONDS, bad, "must be a finite number, more than 0")
+    shortest, longest = _POSSIBLE_SECONDS
+    silly = (seconds < shortest) | (seconds > longest)
+    raw.refuse(_SECONDS, silly, f"must lie in {shortest:g} .. {longest:g}")
     configurations = np.array(columns, dtype=np.int64).T.tolist()
     return average_repeats([tuple(row) for row in configurations], seconds)

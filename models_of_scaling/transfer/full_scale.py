@@ -33,6 +33,8 @@ METHODS: Final[tuple[Method, ...]] = get_args(Method)
 # MNIST 200, SVHN 500, CIFAR-10 900, ImageNet 15,000). Each is exp(1.645 x rms log ratio).
 KNEE_FACTOR: Final = 8.0
 _SHAPES: Final = 1500
+# From a thousand examples to the largest corpora is a million times; no ladder was checked beyond.
+_FARTHEST_PLACE: Final = 1e6
 # What "nothing known of the knee" means where the anchors are asked alone: nobody's B_crit is off
 # by more than this.
 _ANYWHERE: Final = 1000.0
@@ -81,6 +83,12 @@ def check_place(ladder: Ladder, at: Mapping[str, float]) -> None:
             raise InputError(f"--at: {name} is missing; it is a covariate of {ladder.source}")
         if not 0 < at[name] < float("inf"):
             raise InputError(f"--at {name}={at[name]:g}: must be finite and more than 0")
+        ends = ladder.covariates[name].min(), ladder.covariates[name].max()
+        if not ends[0] / _FARTHEST_PLACE <= at[name] <= ends[1] * _FARTHEST_PLACE:
+            raise InputError(
+                f"--at {name}={at[name]:g}: is more than {_FARTHEST_PLACE:g}x outside the ladder's "
+                f"{ends[0]:g} .. {ends[1]:g}; no honest answer exists that far"
+            )
 
 
 def predict_knee(
@@ -195,6 +203,23 @@ def from_anchors_alone(full_scale: FullScale, *, noise: Noise | None = None) -> 
     around = dataclasses.replace(shapes, log_critical=np.full(len(shapes), centre))
     knee: KneeDraws = knee_of_surrogate(around, knee_factor=_ANYWHERE, rng=rng)
     return update(knee, shapes, full_scale.anchors, anchor_noise=chosen.anchor, rng=rng)
+
+
+def farthest_measured(full_scale: FullScale, fits: Sequence[FitRecord]) -> float:
+    """Return the batch size up to which somebody measured: an anchor, or a surrogate by its knee.
+
+    Args:
+        full_scale: the curve.
+        fits: of the surrogates. One measured up to three times its B_crit shows the curve's shape
+            up to three times the full scale's.
+
+    Returns:
+        Examples per step.
+    """
+    knee = full_scale.critical_batch_size(level=0.9).estimate
+    known = [fit for fit in fits if 0 < fit.critical_batch_size.estimate < float("inf")]
+    moved = [knee * fit.largest_batch_size / fit.critical_batch_size.estimate for fit in known]
+    return max([full_scale.anchors.largest_batch_size, *moved])
 
 
 def predict_full_scale(
