@@ -7,25 +7,26 @@ average.
 Shapes: N runs, P searched numbers.
 """
 
+import warnings
 from functools import lru_cache
-from itertools import product
 from typing import Final
 
 import numpy as np
 
 from models_of_scaling.quantities import Floats
 
-# Of a Gaussian process over the places of the space (0 to 1 in each log range): correlation length,
-# and the variance of a run's luck over that of the surface. The pair of the largest marginal
-# likelihood is taken; a grid, and no search, so that any machine takes the same.
-_LENGTHS: Final = (0.1, 0.2, 0.4)
-_NOISES: Final = (0.01, 0.1, 0.3)
+# Of a Gaussian process over the places of the space (0 to 1 in each log range): a correlation
+# length for each searched number, and the variance of a run's luck over that of the surface; from
+# where, and between what, the marginal likelihood is maximised.
+_LENGTH, _LENGTHS = 0.3, (0.05, 3.0)
+_NOISE, _NOISES = 0.05, (1e-3, 1.0)
+_SCALES: Final = (0.05, 20.0)
 # Below it the mean of a few runs is all that a surface would say.
 _FEWEST_RUNS: Final = 8
 # A surface through thousands of runs takes minutes, and those far from the best tell nothing of it.
 MOST_RUNS: Final = 500
-# A tie between two configurations must not be settled by the last bits of a processor.
-_DIGITS: Final = 4
+# A tie between two configurations must not be settled by where a maximiser stops.
+_DIGITS: Final = 3
 
 
 def smoothed(place_NP: Floats, response_N: Floats) -> Floats:  # noqa: N803 - see above
@@ -39,7 +40,7 @@ def smoothed(place_NP: Floats, response_N: Floats) -> Floats:  # noqa: N803 - se
         response_N: of each, such as log steps.
 
     Returns:
-        Shape (N,), rounded to four digits; the responses themselves where there are fewer than 8,
+        Shape (N,), rounded to three digits; the responses themselves where there are fewer than 8,
         or all are the same.
     """
     if len(response_N) < _FEWEST_RUNS or np.ptp(response_N) == 0:
@@ -52,15 +53,15 @@ def smoothed(place_NP: Floats, response_N: Floats) -> Floats:  # noqa: N803 - se
 def _surface(
     places: tuple[tuple[float, ...], ...], responses: tuple[float, ...]
 ) -> tuple[float, ...]:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
     at = np.array(places)
-    fits = [
-        GaussianProcessRegressor(
-            Matern(length, nu=2.5) + WhiteKernel(noise), optimizer=None, normalize_y=True
-        ).fit(at, responses)
-        for length, noise in product(_LENGTHS, _NOISES)
-    ]
-    best = max(fits, key=lambda fit: float(fit.log_marginal_likelihood_value_))
-    return tuple(np.round(best.predict(at), _DIGITS).tolist())
+    kernel = ConstantKernel(1.0, _SCALES) * Matern(
+        [_LENGTH] * at.shape[1], _LENGTHS, nu=2.5
+    ) + WhiteKernel(_NOISE, _NOISES)
+    with warnings.catch_warnings():  # a number that tells nothing has its length at the bound
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = GaussianProcessRegressor(kernel, normalize_y=True).fit(at, responses)
+    return tuple(np.round(fit.predict(at), _DIGITS).tolist())

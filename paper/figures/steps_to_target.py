@@ -51,12 +51,13 @@ def draw_sweep(ax: Axes, sweep: Sweep) -> None:
     ax.plot([], [], marker=marker, color=color, label=short_title(sweep.file.optimizer))
 
 
-def draw_workload(ax: Axes, sweeps: list[Sweep]) -> None:
+def draw_workload(ax: Axes, sweeps: list[Sweep], *, ticks: int = 4) -> None:
     """Draw all optimizers of one workload.
 
     Args:
         ax: to draw on.
         sweeps: of that workload.
+        ticks: on the axis of batch sizes, at most.
     """
     for sweep in sweeps:
         draw_sweep(ax, sweep)
@@ -70,12 +71,13 @@ def draw_workload(ax: Axes, sweeps: list[Sweep]) -> None:
     )  # fmt: skip
     steps = np.concatenate([sweep.measured.steps for sweep in sweeps])
     low, high = steps.min() / 2.2, max(steps.max() * 3, 1.0)
-    batch_axis(ax, sizes, most=4)
+    batch_axis(ax, sizes, most=ticks)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     numbers_on(ax, "y", nice_ticks(low, high, most=7))
     words = base.fit.target.replace("train_loss<=", "training loss ") or "training loss 0.5"
-    ax.set_title(f"{workload_title(base.file.workload)}\nto {words}")
+    title = workload_title(base.file.workload).replace(" of width", "\nof width")
+    ax.set_title(f"{title}\nto {words}")
 
 
 def draw(study: Study) -> Figure:
@@ -88,7 +90,8 @@ def draw(study: Study) -> Figure:
     figure = new_figure(PAGE, 2.75)
     axes = figure.subplots(1, len(workloads), squeeze=False)[0]
     for ax, workload in zip(axes, workloads, strict=True):
-        draw_workload(ax, [each for each in study.sweeps if each.file.workload == workload])
+        of_it = [each for each in study.sweeps if each.file.workload == workload]
+        draw_workload(ax, of_it, ticks=4 if len(workloads) < 5 else 3)
     axes[0].set_ylabel("steps to target (optimizer steps)")
     labels: dict[str, Artist] = {}
     for ax in axes:

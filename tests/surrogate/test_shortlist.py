@@ -24,16 +24,16 @@ def excess_of_winner(study, batch_size, **world):
 
 
 def test_a_surface_through_all_runs_finds_better_configurations_than_lucky_runs():
-    sizes = range(100, 124)
+    sizes = range(100, 132)
     by_runs, by_surface = (
         np.array([
-            excess_of_winner(plan(trials=64, shortlist_by=by), size, noise=0.2) for size in sizes
+            excess_of_winner(plan(trials=64, shortlist_by=by), size, noise=0.14) for size in sizes
         ])
         for by in ("runs", "surface")
     )
-    # 24 searches: 0.057 and 0.036 above the best on average, so 0.64 times.
+    # 32 searches, a run's luck as on digits: 0.033 and 0.021 above the best on average.
     assert by_surface.mean() < 0.8 * by_runs.mean()
-    # What one search finds less well than another is noise of the curve: 0.052 and 0.035.
+    # What one search finds less well than another is noise of the curve: 0.035 and 0.020.
     assert by_surface.std() < 0.8 * by_runs.std()
 
 
