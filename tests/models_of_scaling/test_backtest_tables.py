@@ -60,15 +60,23 @@ def test_a_series_is_named_by_what_tells_it_from_the_others(simulated, tmp_path)
 
 
 def test_trials_of_two_targets_are_two_series_each_asked_its_own(simulated, tmp_path):
-    # Of one search to 0.9; another to 0.4, which curves of the former meet at their first point.
+    # Of one search to 0.9; another to 0.4, which its curves meet on their way.
     write_trials(tmp_path, sweep(simulated, 0))
     other = "validation_accuracy>=0.4"
-    write_trials(tmp_path, sweep(simulated, 1, target=other))
+    rising = [
+        replace(
+            trial,
+            target=other,
+            curve_validation_accuracy=np.linspace(0.3, 0.95, len(trial.curve_steps)).tolist(),
+        )
+        for trial in sweep(simulated, 1)
+    ]
+    write_trials(tmp_path, rising)
     found = {each.name: each.rows for each in table_series([tmp_path])}
     assert set(found) == {f"digits-sgd-{other}", f"digits-sgd-{simulated.TARGET}"}
     easy, hard = found[f"digits-sgd-{other}"], found[f"digits-sgd-{simulated.TARGET}"]
     assert (easy.target, hard.target) == (other, simulated.TARGET)
-    assert easy.steps.max() < hard.steps.min()
+    assert (easy.steps < 0.5 * hard.steps).all()
     assert len(easy) == len(hard) == 3 * len(SIZES)
 
 
