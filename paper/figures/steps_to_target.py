@@ -76,7 +76,7 @@ def draw_workload(ax: Axes, sweeps: list[Sweep], *, ticks: int = 4) -> None:
     ax.set_ylim(low, high)
     numbers_on(ax, "y", nice_ticks(low, high, most=7))
     words = base.fit.target.replace("train_loss<=", "training loss ") or "training loss 0.5"
-    title = workload_title(base.file.workload).replace(" of width", "\nof width")
+    title = workload_title(base.file.workload)
     ax.set_title(f"{title}\nto {words}")
 
 

@@ -25,6 +25,14 @@ def _rows_of(numbers: Numbers, ladder: str) -> list[dict[str, Any]]:
     return [row for row in numbers["back_test"]["rows"] if ladder in row["title"]]
 
 
+def _less_noise_falls_short(numbers: Numbers) -> bool:
+    found = numbers["less_noise"]
+    few, many = ([each["value"] for each in found[part]["error"]] for part in ("few", "many"))
+    expected = [float(value) / 100 for value in found["expected"]]
+    falls = all(b < a for a, b in zip(few, many, strict=True))
+    return falls and all(b > 1.2 * e for b, e in zip(many[1:], expected[1:], strict=True))
+
+
 CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
     "no setting of the walks follows log t": lambda numbers: (
         numbers["walks"]["not_log"] == numbers["walks"]["settings"]
@@ -74,6 +82,27 @@ CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
     ),
     "at our sweeps' largest batch sizes the average is nearer than practice": lambda numbers: all(
         row["error"]["value"] < row["practice"]["value"] for row in numbers["back_test"]["largest"]
+    ),
+    "with less noise the error falls at every distance, at 4x and 8x less than was expected": (
+        _less_noise_falls_short
+    ),
+    "with less noise practice is nearer at 4x and 8x": lambda numbers: all(
+        ours["value"] > practice["value"]
+        for ours, practice in list(
+            zip(
+                numbers["less_noise"]["many"]["error"],
+                numbers["less_noise"]["many"]["practice"],
+                strict=True,
+            )
+        )[1:]
+    ),
+    "with less noise the average is nearer from a quarter of B_crit on": lambda numbers: all(
+        ours["value"] < practice["value"]
+        for ours, practice in zip(
+            numbers["less_noise"]["near"]["error"],
+            numbers["less_noise"]["near"]["practice"],
+            strict=True,
+        )
     ),
     "from all origins of our sweeps practice is nearer at every distance": lambda numbers: all(
         row["error"]["value"] > row["practice"]["value"]

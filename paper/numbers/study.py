@@ -16,6 +16,7 @@ from paper.numbers.easier_targets import target_numbers
 from paper.numbers.forecast import forecast_numbers
 from paper.numbers.full_batch import full_batch_numbers
 from paper.numbers.growth import growth_numbers
+from paper.numbers.less_noise import less_noise_numbers
 from paper.numbers.noise import noise_numbers
 from paper.numbers.quoted import LEVEL, percent
 from paper.numbers.rates import rate_numbers
@@ -102,6 +103,7 @@ def numbers_of(study: Study) -> dict[str, Any]:
         "forecast": forecast_numbers(study.results),
         "known": KNOWN,
         "back_test": back_test_numbers(study.results),
+        "less_noise": less_noise_numbers(study.results),
         "reproduction": reproduction_rows(study.results, study.sweeps),
     }
     check_claims(numbers)
