@@ -89,6 +89,8 @@ class SweepSettings:
         if workload.engine != "population" and (chosen := self.run.ingredients.chosen):
             flag = next(iter(chosen)).replace("_", "-")
             raise InputError(f"--{flag}: {self.workload} is a simulator, without network or loss")
+        if workload.deterministic and self.shortlist_by != "runs":
+            raise InputError(f"--shortlist-by {self.shortlist_by}: {self.workload} has no luck")
         for size in self.sizes:
             _ = self.plan.space_at(size)
 

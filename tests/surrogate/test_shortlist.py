@@ -9,6 +9,7 @@ import pytest
 from models_of_scaling.errors import InputError
 from surrogate.protocol import Protocol
 from surrogate.response_surface import smoothed
+from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
 from surrogate.shortlist import shortlist_of, winner_of
 from tests.surrogate.invented_runs import plan, run_together, sweep, trial, true_steps
@@ -106,6 +107,11 @@ def test_the_surface_of_a_bowl_in_noise_is_the_bowl():
     off = smoothed(places, noisy) - truth
     # The runs themselves are off by 0.2, a quadratic that knew the form would be by 0.055.
     assert np.sqrt(np.mean(off**2)) < 0.6 * 0.2
+
+
+def test_a_simulator_without_luck_needs_no_surface(tmp_path):
+    with pytest.raises(InputError, match="--shortlist-by surface: noisy_quadratic has no luck"):
+        SweepSettings(workload="noisy_quadratic", out=tmp_path, shortlist_by="surface")
 
 
 def test_an_unknown_way_is_refused():
