@@ -25,6 +25,15 @@ def _rows_of(numbers: Numbers, ladder: str) -> list[dict[str, Any]]:
     return [row for row in numbers["back_test"]["rows"] if ladder in row["title"]]
 
 
+def _beyond_practice(numbers: Numbers, part: str) -> list[float]:
+    """Return the average's error less today's practice's, at each distance."""
+    found = numbers["less_noise"][part]
+    return [
+        ours["value"] - practice["value"]
+        for ours, practice in zip(found["error"], found["practice"], strict=True)
+    ]
+
+
 def _less_noise_falls_short(numbers: Numbers) -> bool:
     found = numbers["less_noise"]
     few, many = ([each["value"] for each in found[part]["error"]] for part in ("few", "many"))
@@ -87,22 +96,10 @@ CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
         _less_noise_falls_short
     ),
     "with less noise practice is nearer at 4x and 8x": lambda numbers: all(
-        ours["value"] > practice["value"]
-        for ours, practice in list(
-            zip(
-                numbers["less_noise"]["many"]["error"],
-                numbers["less_noise"]["many"]["practice"],
-                strict=True,
-            )
-        )[1:]
+        away > 0 for away in _beyond_practice(numbers, "many")[1:]
     ),
     "with less noise the average is nearer from a quarter of B_crit on": lambda numbers: all(
-        ours["value"] < practice["value"]
-        for ours, practice in zip(
-            numbers["less_noise"]["near"]["error"],
-            numbers["less_noise"]["near"]["practice"],
-            strict=True,
-        )
+        away < 0 for away in _beyond_practice(numbers, "near")
     ),
     "from all origins of our sweeps practice is nearer at every distance": lambda numbers: all(
         row["error"]["value"] > row["practice"]["value"]

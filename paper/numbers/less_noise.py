@@ -1,6 +1,5 @@
 """Section "Prediction": sweeps of digits with less noise, and what was expected of them."""
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,16 +7,14 @@ from typing import Any, Final
 import numpy as np
 
 from models_of_scaling.interval_scores import over_series
+from paper.numbers.back_test import FACTORS, Row, read_rows
 from paper.numbers.quoted import Quoted
 
-FACTORS: Final = ("2", "4", "8")
 FEW, MANY = "5", "20"  # seeds of each batch size
 # Written down before the first of the sweeps was read (docs/published_data.md), per cent.
 EXPECTED: Final = (5, 8, 18)
 # What a choice among the runs' own luck gave is another record.
 RECORD, CHOSEN_BY = "backtest_fine_cases.csv", "by_surface"
-
-Row = dict[str, str]
 
 
 def _median_error(rows: Sequence[Row]) -> Quoted:
@@ -47,12 +44,11 @@ def less_noise_numbers(results: Path) -> dict[str, Any]:
     Args:
         results: the folder of records.
     """
-    with (results / RECORD).open(encoding="utf-8", newline="") as stream:
-        rows = [
-            row
-            for row in csv.DictReader(stream)
-            if row["design"] == "rolling" and CHOSEN_BY in row["series"]
-        ]
+    rows = [
+        row
+        for row in read_rows(results, RECORD)
+        if row["design"] == "rolling" and CHOSEN_BY in row["series"]
+    ]
     by = {
         (name, seeds): [r for r in rows if (r["forecaster"], r["seeds"]) == (name, seeds)]
         for name in ("averaged", "todays_practice")

@@ -34,3 +34,28 @@ def run_command_line(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def fit(tmp_path: Path, run_command_line: Callable[..., tuple[int, str, str]]) -> Path:
+    """A fit of six rows that halve at first, `fit.json`, beside its `table.csv`."""
+    steps = {8: 1000, 16: 520, 32: 280, 64: 160, 128: 110, 256: 90}
+    rows = "".join(f"{size},{count}\n" for size, count in steps.items())
+    (tmp_path / "table.csv").write_text(f"batch_size,steps\n{rows}")
+    path = tmp_path / "fit.json"
+    run_command_line("fit", tmp_path / "table.csv", "--out", path, "--replicates", 50)
+    return path
+
+
+@pytest.fixture
+def refused() -> Callable[..., None]:
+    """Check what a command answered: nothing but one line that has these parts, and code 2."""
+
+    def check(result: tuple[int, str, str], *parts: str) -> None:
+        code, out, error = result
+        assert (code, out) == (2, "")
+        assert len(error.splitlines()) == 1
+        for part in parts:
+            assert part in error
+
+    return check

@@ -9,7 +9,6 @@ from models_of_scaling.advice import steps_rise
 from models_of_scaling.errors import InputError
 from models_of_scaling.prediction import check_distance
 
-GOOD = "batch_size,steps\n8,1000\n16,520\n32,280\n64,160\n128,110\n256,90\n"
 ROOFLINE = (
     "--flops-per-example", "1e9", "--peak-flops", "1e14", "--parameter-bytes", "1e8",
 )  # fmt: skip
@@ -22,25 +21,9 @@ LADDER = (
 )
 
 
-@pytest.fixture
-def fit(tmp_path, run_command_line):
-    (tmp_path / "table.csv").write_text(GOOD)
-    path = tmp_path / "fit.json"
-    run_command_line("fit", tmp_path / "table.csv", "--out", path, "--replicates", 50)
-    return path
-
-
-def refused(result, *parts):
-    code, out, error = result
-    assert (code, out) == (2, "")
-    assert len(error.splitlines()) == 1
-    for part in parts:
-        assert part in error
-
-
 @pytest.mark.parametrize("size", [256 * 64, 256 * 64 + 1, 10**30])
 def test_no_command_answers_for_a_batch_size_beyond_64_times_the_fitted(
-    fit, run_command_line, tmp_path, size
+    fit, run_command_line, tmp_path, size, refused
 ):
     commands = (
         ("predict", fit),
@@ -63,7 +46,7 @@ def test_a_batch_size_far_below_the_rows_is_refused_too():
         check_distance(0, (1024, 4096))
 
 
-def test_an_accuracy_far_beyond_the_table_is_refused(tmp_path, run_command_line):
+def test_an_accuracy_far_beyond_the_table_is_refused(tmp_path, run_command_line, refused):
     table = tmp_path / "accuracies.csv"
     table.write_text("batch_size,accuracy\n8,.95\n16,.95\n32,.949\n64,.94\n128,.91\n256,.8\n")
     result = run_command_line("fixed-epochs", table, "--batch-size", 16_385)
@@ -72,7 +55,7 @@ def test_an_accuracy_far_beyond_the_table_is_refused(tmp_path, run_command_line)
 
 
 def test_full_scale_is_answered_as_far_as_a_surrogate_was_measured_by_its_knee(
-    fit, tmp_path, run_command_line
+    fit, tmp_path, run_command_line, refused
 ):
     anchor, ladder = tmp_path / "anchor.csv", tmp_path / "ladder.csv"
     anchor.write_text("batch_size,steps\n8,2000\n")
@@ -96,14 +79,16 @@ def test_full_scale_is_answered_as_far_as_a_surrogate_was_measured_by_its_knee(
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
-def test_numbers_that_no_machine_has_are_refused_by_their_flag(fit, run_command_line, words):
+def test_numbers_that_no_machine_has_are_refused_by_their_flag(
+    fit, run_command_line, words, refused
+):
     command = ("machine", fit, *MACHINE, *ROOFLINE, *words)
     refused(run_command_line(*command), words[0])
 
 
 @pytest.mark.parametrize("seconds", ["1e308", "1e-320"])
 def test_seconds_that_no_step_takes_are_refused_by_their_row(
-    fit, tmp_path, run_command_line, seconds
+    fit, tmp_path, run_command_line, seconds, refused
 ):
     rows = tmp_path / "rows.csv"
     rows.write_text(
@@ -113,7 +98,9 @@ def test_seconds_that_no_step_takes_are_refused_by_their_row(
     refused(run_command_line("machine", fit, *MACHINE, *words), "rows.csv: row 2", seconds)
 
 
-def test_the_bootstrap_of_a_walk_has_a_seed_and_a_number_of_replicates(tmp_path, run_command_line):
+def test_the_bootstrap_of_a_walk_has_a_seed_and_a_number_of_replicates(
+    tmp_path, run_command_line, refused
+):
     walk = tmp_path / "walk.csv"
     walk.write_text("steps,distance\n" + "".join(f"{i},{i**0.3}\n" for i in range(1, 20)))
     refused(run_command_line("diffusion", walk, "--seed", -1), "--seed -1")
@@ -152,9 +139,8 @@ def test_a_rise_beyond_chance_is_told_from_scatter(simulated, steps, rises):
     assert steps_rise(simulated.measurements(sizes, steps)) == rises
 
 
-def test_a_law_without_a_floor_is_said_to_have_none(tmp_path, run_command_line):
-    (tmp_path / "table.csv").write_text(GOOD)
+def test_a_law_without_a_floor_is_said_to_have_none(fit, tmp_path, run_command_line):
     words = ("--law", "smoothly_broken_power", "--replicates", 50)
-    _, out, _ = run_command_line("fit", tmp_path / "table.csv", "--out", tmp_path / "f", *words)
+    _, out, _ = run_command_line("fit", fit.with_name("table.csv"), "--out", tmp_path / "f", *words)
     assert "S_min: 0" not in out
     assert "this law has no floor" in out
