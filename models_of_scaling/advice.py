@@ -1,7 +1,8 @@
 """What a fit can't tell, and which runs would: a result code and sentences."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from scipy.special import ndtr, stdtr
@@ -91,6 +92,19 @@ def fit_code(
     if not critical.is_bounded or critical.high > _WIDEST_IDENTIFIED * critical.low:
         return "not_identified"
     return "converged"
+
+
+_CODES: Final[Mapping[FitCode, str]] = {
+    "converged": f"the critical batch size is known within {_WIDEST_IDENTIFIED:g}x",
+    "not_identified": f"the critical batch size is not known within {_WIDEST_IDENTIFIED:g}x",
+    "inconsistent": "the rows contradict every law",
+    "not_converged": "the best law could not be fitted",
+}
+
+
+def code_in_words(code: FitCode) -> str:
+    """Return a result code and what it means, one sentence."""
+    return f"Result code: {code} ({_CODES[code]})."
 
 
 def advice_for(

@@ -181,8 +181,12 @@ def read_fit(path: Path) -> FitRecord:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; `fit TABLE --out {path}` writes one") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable fit record: {error}") from error
+        raise InputError(
+            f"{path}: not a readable fit record, which `fit TABLE --out FIT.JSON` writes: {error}"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InputError(f"{path}: not a fit record; `fit TABLE --out {path}` writes one")
     version = content.get("schema_version")

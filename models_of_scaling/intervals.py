@@ -56,7 +56,7 @@ def check_level(level: float) -> float:
         InputError: outside 0.5 .. 0.99; a thousand replicates say nothing about farther tails.
     """
     if not 0.5 <= level <= 0.99:
-        raise InputError(f"--level {level} must lie in 0.5 .. 0.99")
+        raise InputError(f"--level {level} must lie in 0.5 .. 0.99 (0.9 is 90 %)")
     return level
 
 

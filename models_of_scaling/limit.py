@@ -21,12 +21,10 @@ from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitCode, FitRecord
 from models_of_scaling.intervals import Interval, check_level
 from models_of_scaling.limit_claims import (
-    OVERHEAD,
     LimitClaim,
     Upturn,
     critical_claim,
     differ_by,
-    difference_in_words,
     doubling_claim,
     overhead_claim,
     upturn_of,
@@ -34,7 +32,6 @@ from models_of_scaling.limit_claims import (
 from models_of_scaling.mixture import min_steps_interval
 from models_of_scaling.prediction import estimated_steps
 from models_of_scaling.residuals import batch_size_residuals
-from models_of_scaling.wording import interval_in_words, number_in_words
 
 # A doubling from the smallest batch size fitted that saves less than this is no perfect scaling: by
 # the hyperbola the overhead counted from there is then a third too lenient, or more.
@@ -177,81 +174,6 @@ def _notes(fit: FitRecord, pays: LimitClaim, stops: LimitClaim) -> tuple[str, ..
         each.in_words() for each in batch_size_residuals(fit) if each.is_outlier and each.reached
     ]
     return tuple(notes)
-
-
-def verdict_in_words(verdict: LimitVerdict) -> str:
-    """Return the verdict for someone who buys machines, several lines."""
-    saved = 100 * (1 - 1 / verdict.stop_saving)
-    lines = [
-        f"Doubling the batch size still divides the steps by at least {verdict.saving:g} up to a "
-        f"batch size {_of_in_words(verdict, verdict.pays_up_to)}",
-        f"The {100 * OVERHEAD:g} %-overhead batch size (Zhang et al. 2024), where the examples are "
-        f"{1 + OVERHEAD:g} times those at the smallest one fitted "
-        f"({verdict.smallest_batch_size:,}), is {_claim_in_words(verdict, verdict.with_overhead)}",
-        _critical_in_words(verdict),
-        f"It stops paying (twice the machines take less than {saved:.0f} % off the steps) at "
-        f"a batch size {_of_in_words(verdict, verdict.stops_paying)}",
-        *_fewest_steps_in_words(verdict),
-        difference_in_words(verdict.definitions),
-    ]
-    if verdict.code != "converged":
-        lines.append(f"Result code: {verdict.code}.")
-    return "\n".join([*lines, *verdict.advice, *verdict.notes])
-
-
-def _critical_in_words(verdict: LimitVerdict) -> str:
-    if not verdict.has_floor:
-        return (
-            f"The critical batch size (McCandlish et al. 2018) is infinite by definition: the law "
-            f"fitted, {verdict.law}, has no floor, so there are no fewest steps to be twice of. "
-            "That is a property of the law, not a finding."
-        )
-    return (
-        "The critical batch size (McCandlish et al. 2018), where the steps are twice the fewest "
-        f"possible, is {_claim_in_words(verdict, verdict.critical_batch_size)}"
-    )
-
-
-def _fewest_steps_in_words(verdict: LimitVerdict) -> list[str]:
-    """Return the sentences on the fastest batch size and on the floor, as far as there are any."""
-    lines, upturn = [], verdict.upturn
-    if upturn is not None:
-        lines.append(
-            f"By the law whose steps rise again (weight {100 * upturn.weight:.0f} %), they are "
-            f"fewest, {interval_in_words(upturn.fewest_steps)}, at a batch size of "
-            f"{_claim_in_words(verdict, upturn.fastest)}"
-        )
-    if verdict.has_floor and verdict.law != "knee_with_upturn":
-        lines.append(
-            "The fewest steps that any batch size can need: "
-            f"{interval_in_words(verdict.min_steps)}."
-        )
-    return lines
-
-
-def _of_in_words(verdict: LimitVerdict, claim: LimitClaim) -> str:
-    """Return "of 512 (...)", or "that is not known (...)"."""
-    words = _claim_in_words(verdict, claim)
-    return f"that is {words}" if words.startswith("not known") else f"of {words}"
-
-
-def _claim_in_words(verdict: LimitVerdict, claim: LimitClaim) -> str:
-    """Return the batch size, its interval and how much of it is extrapolated."""
-    words = interval_in_words(claim.batch_size)
-    share = claim.extrapolated_share
-    largest = f"{verdict.largest_batch_size:,}"
-    if share < 0.005:
-        return f"{words}; within what was fitted (up to {largest})."
-    if math.isinf(claim.extrapolation):
-        distance = "by an unknown factor"
-    elif claim.extrapolation > 1:
-        distance = f"by {number_in_words(claim.extrapolation)}x at the estimate"
-    else:
-        distance = "at the upper end"
-    return (
-        f"{words}; {100 * share:.0f} % of this claim is extrapolated beyond the largest batch size "
-        f"fitted ({largest}), {distance}."
-    )
 
 
 def verdict_as_json(verdict: LimitVerdict) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.errors import InputError
 from models_of_scaling.fit_record import FitRecord
-from models_of_scaling.limit import judge, verdict_in_words
+from models_of_scaling.limit import judge
 from models_of_scaling.limit_claims import difference_in_words
+from models_of_scaling.limit_words import verdict_in_words
 from models_of_scaling.measurements import Measurements
 from models_of_scaling.plots.learning_rates import SearchPoints
 from models_of_scaling.plots.report_figures import (
@@ -172,16 +173,20 @@ def _subtitle(fit: FitRecord) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def write_steps_figure(fit: FitRecord, out: Path) -> None:
+def write_steps_figure(fit: FitRecord, out: Path, *, up_to: float = 0.0) -> None:
     """Write the picture of steps to target alone, for a slide or a paper.
 
     Args:
         fit: the record.
         out: its ending says the format: svg, pdf or png.
+        up_to: a batch size that the picture must reach.
     """
+    kind = out.suffix[1:].lower()
+    # The same bytes each time; PNG has no date, and PDF another name for it than SVG.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     with whole_file(out) as stream, rc_context({"svg.hashsalt": "steps to target"}):
-        figure = steps_figure(fit, each_law=False)
-        figure.savefig(stream, format=out.suffix[1:], metadata={"Date": None})
+        figure = steps_figure(fit, each_law=False, up_to=up_to)
+        figure.savefig(stream, format=kind, metadata=metadata)
 
 
 def _steps_caption(fit: FitRecord) -> str:

@@ -149,9 +149,11 @@ def _numbers(raw: RawTable, column: str, *, rule: str, default: Floats) -> Float
 def _steps(raw: RawTable, batch_size: Floats, num_train_examples: int | None) -> Floats:
     column = next((name for name in _LENGTH_COLUMNS if name in raw.columns), None)
     if column is None:
+        accuracies = any(name.startswith("accuracy") for name in raw.columns)
         raise InputError(
             f"{raw.path}: column steps (or examples, or epochs) is missing; "
             f"it has: {', '.join(raw.columns)}"
+            + ("; for accuracies there is `fixed-epochs`" if accuracies else raw.rename("steps"))
         )
     values = raw.values(column)
     with np.errstate(invalid="ignore"):

@@ -19,6 +19,11 @@ from models_of_scaling.quantities import Floats
 # What else separates columns in files that call themselves CSV.
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _LARGEST_WHOLE = 2.0**53
+# What people call a column, in small letters alone.
+_MEANT = {
+    "batch_size": {"bs", "bsz", "b", "batch", "batchsize", "globalbatchsize", "globalbatch"},
+    "steps": {"step", "iters", "iterations", "updates", "numsteps", "stepstotarget"},
+}
 _EMPTY = {"", "nan", "none", "null", "na"}
 _GROUPED = re.compile(r"\d{1,3}([,'_ \u00a0\u202f]\d{3})+")
 _SUFFIXED = re.compile(r"\d+(\.\d+)?\s*[kKmMgG][iI]?[bB]?")
@@ -68,7 +73,17 @@ class RawTable:
             if column not in self.columns:
                 raise InputError(
                     f"{self.path}: column {column} is missing; it has: {', '.join(self.columns)}"
+                    f"{self.rename(column)}"
                 )
+
+    def rename(self, missing: str) -> str:
+        """Return "; rename 'bs' to batch_size" where one column is likely meant, else ""."""
+        meant = [
+            name
+            for name in self.columns
+            if re.sub("[^a-z]", "", name.lower()) in _MEANT.get(missing, ())
+        ]
+        return f"; rename {meant[0]!r} to {missing}" if len(meant) == 1 else ""
 
     def values(self, column: str) -> Floats:
         """Return a column as numbers, shape (rows,); NaN where a cell is empty or no number.

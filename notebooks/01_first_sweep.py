@@ -33,7 +33,8 @@ from matplotlib.figure import Figure
 
 from models_of_scaling.commands.fit import summary
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.limit import judge, verdict_in_words
+from models_of_scaling.limit import judge
+from models_of_scaling.limit_words import verdict_in_words
 from models_of_scaling.plots.report_figures import (
     definitions_figure,
     saving_figure,

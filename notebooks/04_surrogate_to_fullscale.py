@@ -30,7 +30,8 @@ from matplotlib.figure import Figure
 from fullscale.fit import main as fullscale_fit
 from fullscale.recipes.catalogue import get_recipe
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.limit import judge, verdict_in_words
+from models_of_scaling.limit import judge
+from models_of_scaling.limit_words import verdict_in_words
 from models_of_scaling.machine.all_reduce import Link, Network
 from models_of_scaling.machine.answer import answer_machine
 from models_of_scaling.machine.cluster import Roofline

@@ -40,17 +40,55 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--recipe", required=True, help="a file for fullscale.fit, or a recipe's name")
     add_workload_arguments(parser)
-    add("--out", required=True, type=Path, help="trials go to OUT/trials, the table to OUT")
-    add("--batch-size", type=int, help="(default: the whole training set)")
-    add("--epochs", type=float, help="ask for accuracy after so many, not steps to the target")
-    add("--target", help="such as 'validation_loss<=0.2'")
-    add("--order", help="of the ingredients, such as schedule,warmup,optimizer")
-    add("--trials", type=int, default=32, help="searched at each rung (default: 32)")
-    add("--repeats", type=int, default=5, help="fresh seeds of each winner (default: 5)")
-    add("--searches", type=int, default=3, help="independent ones at each rung (default: 3)")
-    add("--level", type=float, default=0.9, help="of the intervals (default: 0.9)")
-    add("--seed", type=int, default=0, help="of the first search")
-    add("--workers", type=int, default=0, help="processes (default: all cores)")
+    add(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="trials go to DIR/trials, the table to DIR",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        metavar="B",
+        help="examples per step (default: the whole training set)",
+    )
+    add(
+        "--epochs",
+        type=float,
+        metavar="E",
+        help="ask for accuracy after so many, not steps to the target",
+    )
+    add("--target", help="such as 'validation_loss<=0.2' (default: the workload's)")
+    add(
+        "--order",
+        metavar="LIST",
+        help="of the ingredients, such as schedule,warmup,optimizer (default: the recipe's)",
+    )
+    add(
+        "--trials",
+        type=int,
+        default=32,
+        metavar="N",
+        help="runs searched at each rung (default: 32)",
+    )
+    add(
+        "--repeats",
+        type=int,
+        default=5,
+        metavar="N",
+        help="fresh seeds of each winner (default: 5)",
+    )
+    add(
+        "--searches",
+        type=int,
+        default=3,
+        metavar="N",
+        help="independent ones at each rung (default: 3)",
+    )
+    add("--level", type=float, default=0.9, help="share that intervals shall hold (default: 0.9)")
+    add("--seed", type=int, default=0, help="of the first search (default: 0)")
+    add("--workers", type=int, default=0, metavar="N", help="processes (default: all cores)")
     add("--dry-run", action="store_true", help="name the rungs and their runs; run none")
     add("--json", action="store_true", help="print JSON")
     add_picture_file(parser)

@@ -62,21 +62,49 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m surrogate.branch", description=(__doc__ or "").splitlines()[0]
     )
     add_workload_arguments(parser)
-    parser.add_argument("--out", required=True, type=Path, help="folder of the table and picture")
-    parser.add_argument("--trials", type=Path, help="a sweep's trials (default: a quick sweep)")
-    parser.add_argument("--batch-size", type=int, help="of the base run; one that was tuned")
     parser.add_argument(
-        "--max-batch-size", type=int, help="of the branches; checkpoints are multiples of it"
-    )
-    parser.add_argument("--checkpoints", type=int, default=5, help="of the base run (default: 5)")
-    parser.add_argument("--rules", default="linear,sqrt,none", help="of the learning rate")
-    parser.add_argument(
-        "--seeds", type=int, help=f"at least 3 (default: {_SEEDS}); none of the simulator"
+        "--out", required=True, type=Path, metavar="DIR", help="of the table and picture"
     )
     parser.add_argument(
-        "--tolerance", type=float, default=0.05, help="share of the loss that may be lost (0.05)"
+        "--trials", type=Path, help="a sweep's folder of trials (default: a quick sweep is run)"
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes of the quick sweep")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="B", help="of the base run; one that was tuned"
+    )
+    parser.add_argument(
+        "--max-batch-size",
+        type=int,
+        metavar="B",
+        help="of the branches; checkpoints are multiples of it",
+    )
+    parser.add_argument(
+        "--checkpoints", type=int, default=5, metavar="N", help="of the base run (default: 5)"
+    )
+    parser.add_argument(
+        "--rules",
+        default="linear,sqrt,none",
+        help="how the learning rate goes with the batch size (default: linear,sqrt,none)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help=f"of each branch, at least 3 (default: {_SEEDS}); none of the simulator",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.05,
+        metavar="X",
+        help="share of the loss that a branch may lose (default: 0.05)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes of the quick sweep (default: all cores)",
+    )
     return parser
 
 

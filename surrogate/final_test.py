@@ -210,7 +210,9 @@ def _run(argv: Sequence[str] | None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="OUT of the sweep")
-    parser.add_argument("--out", type=Path, required=True, metavar="TEST.CSV")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="TEST.CSV", help="table of test results"
+    )
     add_data_root_argument(parser)
     arguments = parser.parse_args(argv)
     check_out(arguments.out)

@@ -77,10 +77,32 @@ def add_ingredient_arguments(parser: argparse.ArgumentParser) -> None:
         parser: of the sweep's command.
     """
     add = parser.add_argument
-    add("--label-smoothing", type=float, default=0.0, help="share of the target, in [0, 1)")
-    add("--confidence-penalty", type=float, default=0.0, help="weight of the output's entropy")
-    add("--no-decay", default=_USUAL, help=f"tensors without weight decay (default: {_USUAL})")
-    add("--no-trust-ratio", default=_USUAL, help=f"without a trust ratio (default: {_USUAL})")
+    add(
+        "--label-smoothing",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="share of the label spread over all classes, in 0 .. 1 (default: 0)",
+    )
+    add(
+        "--confidence-penalty",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="weight of the output's entropy in the loss (default: 0)",
+    )
+    add(
+        "--no-decay",
+        default=_USUAL,
+        metavar="KINDS",
+        help=f"tensors without weight decay (default: {_USUAL})",
+    )
+    add(
+        "--no-trust-ratio",
+        default=_USUAL,
+        metavar="KINDS",
+        help=f"tensors without a trust ratio (default: {_USUAL})",
+    )
 
 
 def pop_ingredients(arguments: dict[str, Any]) -> Ingredients:

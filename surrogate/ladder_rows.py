@@ -91,7 +91,13 @@ def _run(argv: Sequence[str] | None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="of the rungs' sweeps")
-    parser.add_argument("--out", type=Path, required=True, metavar="LADDER.CSV")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="LADDER.CSV",
+        help="for predict --ladder and backtest-transfer",
+    )
     arguments = parser.parse_args(argv)
     trials = arguments.folder / "trials"
     if not trials.is_dir():

@@ -39,12 +39,30 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("checkpoint", type=Path, help="of fullscale.fit, without batch norm in its network")
-    add("--out", type=Path, required=True, metavar="SPECTRUM.CSV")
-    add("--root", type=Path, help="of the data, where they are not digits")
-    add("--examples", type=int, default=1024, help="of the training set (default: 1024)")
-    add("--lanczos-steps", type=int, default=60, help="(default: 60)")
-    add("--probes", type=int, default=4, help="of the noise (default: 4)")
+    add("checkpoint", type=Path, help="file of fullscale.fit; a network without batch norm")
+    add("--out", type=Path, required=True, metavar="SPECTRUM.CSV", help="for simulate --spectrum")
+    add("--root", type=Path, metavar="DIR", help="folder of the data, where they are not digits")
+    add(
+        "--examples",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="training examples used (default: 1024)",
+    )
+    add(
+        "--lanczos-steps",
+        type=int,
+        default=60,
+        metavar="N",
+        help="more resolve more eigenvalues (default: 60)",
+    )
+    add(
+        "--probes",
+        type=int,
+        default=4,
+        metavar="N",
+        help="random directions of the noise (default: 4)",
+    )
     return parser
 
 

@@ -94,12 +94,22 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         parser: of the sweep's command.
     """
     add = parser.add_argument
-    add("--max-steps", type=int, help="limit of a run, in optimizer steps")
-    add("--max-examples", type=int, help="limit of a run, in examples")
-    add("--epochs", type=float, help="run so many epochs: accuracy at fixed epochs is the question")
-    add("--schedule", default="constant", help="of the learning rate; its length is searched")
-    add("--warmup-share", type=float, default=0.0, help="of the schedule's length")
-    add("--weight-decay", help="a number, or search (default: the workload's, 0)")
+    add("--max-steps", type=int, metavar="N", help="limit of a run (default: the workload's)")
+    add("--max-examples", type=int, metavar="N", help="limit of a run (default: the workload's)")
+    add("--epochs", type=float, metavar="E", help="run so many, and ask for the accuracy then")
+    add(
+        "--schedule",
+        default="constant",
+        help="of the learning rate, such as cosine; its length is searched (default: constant)",
+    )
+    add(
+        "--warmup-share",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="share of the schedule's length, in 0 .. 1 (default: 0)",
+    )
+    add("--weight-decay", metavar="X", help="a number, or search (default: the workload's, 0)")
     add_ingredient_arguments(parser)
 
 

@@ -165,8 +165,8 @@ class SweepSummary:
         cost = "{:,} by the search, {:,} by the shortlist, {:,} by the repeats".format(*spent)
         ran = f"ran {self.num_run} trials" if self.num_run else "nothing to run"
         return (
-            f"{self.study}: {ran} in {self.wall_time_s:.1f} s, {self.num_found} were there; "
-            f"{self.num_reached} reached, {self.num_not_reached} not reached, "
+            f"{self.study}: {ran} in {self.wall_time_s:.1f} s, {self.num_found} were there "
+            f"already; {self.num_reached} reached, {self.num_not_reached} not reached, "
             f"{self.num_diverged} diverged; {self.trials_folder}\n"
             f"examples processed: {cost}"
         )

@@ -55,7 +55,7 @@ class Parameter:
 
 
 def _subset(high: int) -> Parameter:
-    return Parameter(name="subset", help="its first N training images", low=16, high=high)
+    return Parameter(name="subset", help="only the first X training images", low=16, high=high)
 
 
 _UNITS = Parameter(name="width", help="hidden units", low=8, high=256, choices=MLP_WIDTHS)
@@ -72,7 +72,7 @@ def _images(width: Parameter, *, size: int, side: int) -> tuple[Parameter, ...]:
     return (
         Parameter(
             name="holdout",
-            help="training images kept for validation",
+            help="training images kept apart for validation",
             low=10,
             high=size // 2,
             is_covariate=False,
@@ -106,8 +106,8 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         *_images(_FILTERS, size=_IMAGENET, side=256),
     ),
     "gaussian_mixture": (
-        Parameter(name="dimension", help="of an example", low=2, high=4096),
-        Parameter(name="classes", help="their number", low=2, high=1000),
+        Parameter(name="dimension", help="numbers in an example", low=2, high=4096),
+        Parameter(name="classes", help="number of classes", low=2, high=1000),
         Parameter(
             name="noise",
             help="spread of a class over the distance of two",

@@ -39,7 +39,7 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workload",
         required=True,
-        help=f"{known}; or MODULE.CLASS of your own (docs/workloads.md)",
+        help=f"{known}; or MODULE.CLASS of your own; docs/workloads.md has them",
     )
     parser.add_argument(
         "--class-list", type=Path, metavar="FILE", help="imagenet_subset: its classes, one a line"
@@ -47,10 +47,12 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--optimizer",
         default="momentum",
-        help="momentum (default) or another that the workload has",
+        help="a name of docs/optimizers.md, or MODULE.RULE of your own (docs/workloads.md; "
+        "default: momentum)",
     )
+    group = parser.add_argument_group("a built-in workload's parameters (default: its own)")
     for name, meaning in flags().items():
-        parser.add_argument(f"--{name}", type=float, help=meaning)
+        group.add_argument(f"--{name}", type=float, metavar="X", help=meaning)
 
 
 def pop_workload(arguments: dict[str, Any]) -> str:

@@ -30,10 +30,27 @@ def _parser() -> argparse.ArgumentParser:
     methods = ", ".join([*METHODS, "schedule"])
     add("--method", default="momentum", help=f"{methods} (default: momentum)")
     add_spectrum_flags(parser, default_sizes="1 ... 2^18")
-    add("--preconditioning", type=float, help="p of h^-p, 0..1")
-    add("--gradient-delay", type=int, default=0, help="steps that gradients are late")
-    add("--pieces", type=int, default=20, help="of a schedule (default: 20)")
-    add("--max-steps", type=int, default=2**40, help="budget of a run")
+    add(
+        "--preconditioning",
+        type=float,
+        metavar="P",
+        help="of h^-P, in 0 .. 1 (default: 0, but 0.5 of preconditioned)",
+    )
+    add(
+        "--gradient-delay",
+        type=int,
+        default=0,
+        metavar="N",
+        help="steps that gradients are late (default: 0)",
+    )
+    add("--pieces", type=int, default=20, metavar="N", help="of a schedule (default: 20)")
+    add(
+        "--max-steps",
+        type=int,
+        default=2**40,
+        metavar="N",
+        help="of a run; more is a row not reached (default: 2^40)",
+    )
     add("--out", type=Path, metavar="TABLE.CSV", help="(default: print it)")
     add("--json", action="store_true", help="print JSON")
     return parser

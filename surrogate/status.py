@@ -12,7 +12,7 @@ from surrogate.study_status import StudyStatus, read_status, status_in_words
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = OneLineParser(prog="python -m surrogate.status", description=__doc__)
-    parser.add_argument("folder", type=Path, help="OUT of the sweep")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="--out of the sweep")
     parser.add_argument("--json", action="store_true", help="print a JSON array of studies")
     arguments = parser.parse_args(argv)
     studies: list[StudyStatus] = read_status(arguments.folder)

@@ -17,7 +17,8 @@ from models_of_scaling.command_line import OneLineParser, run_command
 from models_of_scaling.commands.fit import summary
 from models_of_scaling.fit_record import FitRecord, write_fit
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.limit import judge, verdict_in_words
+from models_of_scaling.limit import judge
+from models_of_scaling.limit_words import verdict_in_words
 from models_of_scaling.prediction import predict
 from models_of_scaling.prediction_tables import prediction_table
 from models_of_scaling.report import write_report, write_steps_figure
@@ -123,7 +124,9 @@ def _steps_in_words(fit: FitRecord) -> str:
 def _run(argv: Sequence[str] | None) -> int:
     parser = OneLineParser(prog="python -m surrogate.study", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("study"), help="folder (default: study)")
-    parser.add_argument("--quick", action="store_true", help="under a minute: fewer trials")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer batch sizes and trials: about a minute"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the sweeps (default: 0)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: all cores)")
     arguments = parser.parse_args(argv)

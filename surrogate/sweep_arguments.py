@@ -35,28 +35,60 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
         help="sweep a parameter's values, such as subset=64,128; given twice, they are crossed",
     )
     parser.add_argument(
-        "--out", required=True, type=_folder, help="trials go to OUT/trials/*.parquet"
+        "--out",
+        required=True,
+        type=_folder,
+        metavar="DIR",
+        help="trials go to DIR/trials/*.parquet; the same command goes on with what is there",
     )
-    parser.add_argument("--batch-sizes", help="such as 1,8,64,512")
-    parser.add_argument("--target", help="such as 'validation_loss<=0.2'")
-    parser.add_argument("--trials", type=int, help="searched at each batch size (64; quick: 32)")
-    parser.add_argument("--repeats", type=int, help="fresh seeds of the best (5; quick: 2)")
+    parser.add_argument(
+        "--batch-sizes",
+        metavar="LIST",
+        help="examples per step, such as 1,8,64,512 (default: the workload's)",
+    )
+    parser.add_argument(
+        "--target",
+        help="what ends a run, such as 'train_loss<=0.2', or validation_loss, or "
+        "validation_accuracy>=0.95 (default: the workload's)",
+    )
+    parser.add_argument(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="runs searched at each batch size (default: 64; --quick: 32)",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        metavar="N",
+        help="runs of the winner with fresh seeds, which are the measurement (default: 5; "
+        "--quick: 2)",
+    )
     parser.add_argument(
         "--shortlist-by",
         default="runs",
         metavar="{runs,surface}",
-        help="the best of the search: by their own runs, or by a surface through all",
+        help="what chooses the best of the search: their own runs, or a surface through all "
+        "(default: runs)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the whole sweep")
+    parser.add_argument("--seed", type=int, default=0, help="of the whole sweep (default: 0)")
     add_run_arguments(parser)
     add_design_arguments(parser)
     parser.add_argument("--quick", action="store_true", help="fewer batch sizes and trials")
     parser.add_argument("--dry-run", action="store_true", help="say what it would cost; run none")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     where = parser.add_argument_group("where it runs (docs/where_it_runs.md)")
-    where.add_argument("--workers", type=int, default=0, help="processes (default: all cores)")
-    where.add_argument("--gpus", help="such as 0,1: each process sees one of them")
-    where.add_argument("--executor", default="processes", help="processes, dask or submitit")
+    where.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes (default: all cores)"
+    )
+    where.add_argument(
+        "--gpus",
+        metavar="LIST",
+        help="such as 0,1: each process trains on one of them (default: the CPU)",
+    )
+    where.add_argument(
+        "--executor", default="processes", help="processes, dask or submitit (default: processes)"
+    )
     where.add_argument("--scheduler", help="dask: tcp://host:port, or a scheduler file")
     where.add_argument(
         "--submitit",

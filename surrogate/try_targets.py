@@ -184,13 +184,14 @@ def _momentum(text: str) -> float:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = OneLineParser(prog="python -m surrogate.try_targets", description=__doc__)
-    parser.add_argument("--workload", required=True)
-    parser.add_argument("--batch-sizes", type=_sizes, required=True, metavar="256,2048")
-    parser.add_argument("--losses", type=_numbers, required=True, metavar="1.5,1.0")
-    parser.add_argument("--learning-rates", type=_numbers, required=True, metavar="0.01,0.03")
-    parser.add_argument("--momentum", type=_momentum, default=0.9)
-    parser.add_argument("--max-steps", type=int, default=200, help="of a run")
-    parser.add_argument("--json", action="store_true", help="one JSON line each")
+    add = parser.add_argument
+    add("--workload", required=True, help="as for surrogate.sweep")
+    add("--batch-sizes", type=_sizes, required=True, metavar="256,2048", help="examples per step")
+    add("--losses", type=_numbers, required=True, metavar="1.5,1.0", help="training losses asked")
+    add("--learning-rates", type=_numbers, required=True, metavar="0.01,0.03", help="a run at each")
+    add("--momentum", type=_momentum, default=0.9, metavar="M", help="of SGD (default: 0.9)")
+    add("--max-steps", type=int, default=200, metavar="N", help="of a run (default: 200)")
+    add("--json", action="store_true", help="print one JSON line each")
     add_data_root_argument(parser)
     asked = parser.parse_args(argv)
     if asked.max_steps < 1:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from models_of_scaling.backtest.scores import Outcome
 
-HELP: Final = "how well published series are predicted"
+HELP: Final = "how well published series, or your own, are predicted"
+EXAMPLE: Final = "--table my_runs.csv --plot picture.svg"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: of this command.
     """
     parser.add_argument(
-        "--series", nargs="+", action="extend", metavar="NAME", help="only these series"
+        "--series",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="only these of the published ones",
     )
     parser.add_argument(
         "--table",
@@ -54,8 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV with workload, critical_batch_size and knee_factor: what is known of B_crit "
         "beside the rows, used beside the plain average (see docs/laws.md)",
     )
-    parser.add_argument("--replicates", type=int, default=300, metavar="R")
-    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
+    parser.add_argument(
+        "--replicates",
+        type=int,
+        default=300,
+        metavar="R",
+        help="draws that the intervals are made of (default: 300)",
+    )
+    parser.add_argument(
+        "--level", type=float, default=0.9, help="share that intervals shall hold (default: 0.9)"
+    )
     add_picture_file(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 

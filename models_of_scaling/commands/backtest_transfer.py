@@ -13,6 +13,7 @@ from models_of_scaling.commands.picture_file import add_picture_file, check_pict
 from models_of_scaling.errors import InputError
 
 HELP: Final = "how well a ladder predicts its own rungs, left out"
+EXAMPLE: Final = "ladder.csv --hold-out workload"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,15 +22,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of this command.
     """
-    parser.add_argument("ladder", type=Path, metavar="LADDER.CSV")
-    parser.add_argument("--covariates", nargs="+", metavar="NAME", help="columns of the ladder")
+    parser.add_argument(
+        "ladder",
+        type=Path,
+        metavar="LADDER.CSV",
+        help="table of surrogate studies (docs/transfer.md)",
+    )
+    parser.add_argument(
+        "--covariates",
+        nargs="+",
+        metavar="NAME",
+        help="columns of the ladder (default: the known ones that vary)",
+    )
     parser.add_argument(
         "--hold-out",
         default="rung",
         metavar="COLUMN",
-        help="left out together: workload, rung (default), or a covariate's equal values",
+        help="left out together: workload, rung, or a covariate's equal values (default: rung)",
     )
-    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
+    parser.add_argument(
+        "--level", type=float, default=0.9, help="share that intervals shall hold (default: 0.9)"
+    )
     add_picture_file(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MOST_REPLICATES: Final = 100_000
 HELP: Final = "by which law the weights leave their start: is it log t?"
+EXAMPLE: Final = "walks --from-steps 32 --plot walks.svg"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,20 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         help="CSV with steps and distance, or a folder of such files (docs/diffusion.md)",
     )
-    parser.add_argument("--layer", default="", help="of that layer instead of all weights")
+    parser.add_argument("--layer", default="", help="one layer's weights (default: all weights)")
     parser.add_argument(
         "--clock",
         choices=("steps", "learning_rate"),
         default="steps",
-        help="t: steps, or their learning rates summed, over the peak",
+        help="what t is: steps, or their learning rates summed, over the peak (default: steps)",
     )
-    parser.add_argument("--from-steps", type=float, default=1.0, help="leave out earlier steps")
     parser.add_argument(
-        "--to-steps", type=float, default=float("inf"), help="leave out later steps"
+        "--from-steps", type=float, default=1.0, help="leave out earlier steps (default: 1)"
     )
-    parser.add_argument("--replicates", type=int, default=400, metavar="R", help="of the bootstrap")
-    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument(
+        "--to-steps",
+        type=float,
+        default=float("inf"),
+        help="leave out later steps (default: none)",
+    )
+    parser.add_argument(
+        "--replicates",
+        type=int,
+        default=400,
+        metavar="R",
+        help="of the bootstrap that the intervals are made of (default: 400)",
+    )
+    parser.add_argument(
+        "--level", type=float, default=0.9, help="share that intervals shall hold (default: 0.9)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     add_picture_file(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 

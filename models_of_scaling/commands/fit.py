@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from models_of_scaling.fit_record import FitRecord
     from models_of_scaling.knee_evidence import KneeEvidence
 
-HELP: Final = "fit laws to a table of measurements or trials"
+HELP: Final = "fit laws to a table of measurements or trials; ends with the verdict"
+EXAMPLE: Final = "my_runs.csv --out fit.json"
 LAWS: Final = (
     "auto",
     "hyperbola",
@@ -31,18 +32,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: of this command.
     """
     parser.add_argument(
-        "table", type=Path, metavar="TABLE", help="CSV or parquet file, or folder of trials"
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="CSV or parquet file with batch_size and one of steps, examples, epochs, optionally "
+        "reached; or a sweep's folder of trials",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FIT.JSON")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FIT.JSON",
+        help="record of the fit, which the other commands read",
+    )
     add_table_choice(parser)
     parser.add_argument(
         "--holdout-above",
         type=int,
         metavar="B",
-        help="leave larger batch sizes out of the fit, to compare with predictions",
+        help="leave batch sizes above B out of the fit, to compare with predictions "
+        "(default: none)",
     )
     parser.add_argument(
-        "--law", choices=LAWS, default="auto", help="auto fits all and averages by held-out error"
+        "--law",
+        choices=LAWS,
+        default="auto",
+        help="fit this one alone (default: auto, which fits all and averages by held-out error)",
     )
     group = parser.add_argument_group(
         "evidence beside the rows", "of a gradient noise scale, a surrogate ladder or experience"
@@ -59,9 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="90 %% sure that B_crit lies within this factor of --critical-batch-size",
     )
-    parser.add_argument("--replicates", type=int, default=1000, metavar="R")
-    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the replicates")
+    parser.add_argument(
+        "--replicates",
+        type=int,
+        default=1000,
+        metavar="R",
+        help="draws that the intervals are made of (default: 1000)",
+    )
+    parser.add_argument(
+        "--level", type=float, default=0.9, help="share that intervals shall hold (default: 0.9)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -73,7 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
     from models_of_scaling.fit_record import write_fit
     from models_of_scaling.full_scale_runs import full_scale_runs
     from models_of_scaling.law_fit import FitChoice, fit_laws
-    from models_of_scaling.limit import judge, verdict_in_words
+    from models_of_scaling.limit import judge
+    from models_of_scaling.limit_words import verdict_in_words
     from models_of_scaling.study_source import read_measurements
 
     choice = FitChoice(
@@ -87,8 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     check_out(arguments.out, inputs=(arguments.table,))
     fit = fit_laws(read_measurements(arguments.table, table_choice(arguments)), choice)
     write_fit(arguments.out, fit)
-    # The verdict ends with the advice.
-    print(f"{summary(fit, with_advice=False)}\n\n{verdict_in_words(judge(fit))}\n")
+    print(f"{summary(fit, alone=False)}\n\n{verdict_in_words(judge(fit))}\n")
     if fit.source["kind"] == "trials":
         for each in full_scale_runs(arguments.table, fit):
             print(each.in_words())
@@ -110,13 +133,15 @@ def _knee(arguments: argparse.Namespace) -> "KneeEvidence | None":
     return KneeEvidence(critical_batch_size=batch_size, factor=factor)
 
 
-def summary(fit: "FitRecord", *, with_advice: bool = True) -> str:
+def summary(fit: "FitRecord", *, alone: bool = True) -> str:
     """Return what a fit found, several lines.
 
     Args:
         fit: the record.
-        with_advice: whether to end with what is not known and what to run next.
+        alone: False where the verdict follows, which has fewest steps, critical batch size, code
+            and advice.
     """
+    from models_of_scaling.advice import code_in_words
     from models_of_scaling.wording import interval_in_words
 
     rows = f"{fit.num_reached} reached the target, {fit.num_censored} did not (censored)"
@@ -136,20 +161,22 @@ def summary(fit: "FitRecord", *, with_advice: bool = True) -> str:
         f"Fitted{f' ({what})' if what else ''}: {len(fit.measured.batch_size)} rows at {sizes} "
         f"batch sizes, {min(fit.measured.batch_size):,} to {fit.largest_batch_size:,}: {rows}.",
         f"Best law: {best.name} (weight {best.weight:.2f}; {error}).",
-        *(
-            [
-                f"Fewest steps, S_min: {interval_in_words(fit.min_steps)}.",
-                f"Critical batch size, B_crit: {interval_in_words(fit.critical_batch_size)}.",
-            ]
-            if any(law.curves.has_floor for law in fit.laws)
-            else ["Neither fewest steps nor a critical batch size: this law has no floor."]
-        ),
-        f"Noise of one batch size's estimate: about {100 * best.noise:.1f} %.",
-        f"Result code: {fit.code}.",
+        f"Noise: one batch size's steps lie about {100 * best.noise:.1f} % off the curve (standard "
+        "deviation).",
     ]
     if fit.knee is not None:
         lines.append(
             f"Known beside the rows: B_crit {fit.knee.critical_batch_size:,.0f}, 90 % sure within "
             f"{fit.knee.factor:g}x."
         )
-    return "\n".join([*lines, *(fit.advice if with_advice else ())])
+    if not alone:
+        return "\n".join(lines)
+    floor = (
+        [
+            f"Fewest steps, S_min: {interval_in_words(fit.min_steps)}.",
+            f"Critical batch size, B_crit: {interval_in_words(fit.critical_batch_size)}.",
+        ]
+        if any(law.curves.has_floor for law in fit.laws)
+        else ["Neither fewest steps nor a critical batch size: this law has no floor."]
+    )
+    return "\n".join([*lines, *floor, code_in_words(fit.code), *fit.advice])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from models_of_scaling.intervals import Interval
 
 HELP: Final = "the batch size at which accuracy falls, at a fixed number of epochs"
+EXAMPLE: Final = "my_accuracies.csv --epochs 90 --drop 0.2 1.0"
 _SEED: Final = 0
 
 
@@ -34,22 +35,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV or parquet file with batch_size and accuracy (0 .. 1) or accuracy_percent; "
         "optional: epochs, group, num_test_examples; or the folder of trials of a sweep --epochs E",
     )
-    parser.add_argument("--workload", help="which one, where a folder of trials holds several")
-    parser.add_argument("--optimizer", help="which one, where a folder of trials holds several")
+    parser.add_argument("--workload", help="which one, where a folder of trials has several")
+    parser.add_argument("--optimizer", help="which one, where a folder of trials has several")
     parser.add_argument("--published", metavar="NAME", help="a published table instead of a file")
-    parser.add_argument("--epochs", type=float, help="which, where the table holds several")
+    parser.add_argument(
+        "--epochs", type=float, help="rows of so many epochs, where the table has several"
+    )
     parser.add_argument(
         "--drop",
         type=float,
         nargs="+",
         default=[0.2, 1.0],
         metavar="POINTS",
-        help="points of accuracy lost (default: 0.2 1.0)",
+        help="percentage points of accuracy lost (default: 0.2 1.0)",
     )
     parser.add_argument(
-        "--batch-size", type=int, nargs="+", action="extend", metavar="B", help="to predict"
+        "--batch-size",
+        type=int,
+        nargs="+",
+        action="extend",
+        metavar="B",
+        help="examples per step to predict at (default: 2 and 4 times the largest)",
     )
-    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
+    parser.add_argument(
+        "--level", type=float, default=0.9, help="share that intervals shall hold (default: 0.9)"
+    )
     parser.add_argument("--out", type=Path, metavar="ANSWER.JSON", help="write the JSON there")
     add_picture_file(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-HELP: Final = "the verdict: how far raising the batch pays"
+HELP: Final = "the verdict: how far raising the batch size pays"
+EXAMPLE: Final = "fit.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,12 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of this command.
     """
-    parser.add_argument("fit", type=Path, metavar="FIT.JSON")
+    parser.add_argument("fit", type=Path, metavar="FIT.JSON", help="what `fit` wrote")
     parser.add_argument(
         "--saving",
         type=float,
         default=1.6,
-        help="what a doubling must divide the steps by to pay (default: 1.6)",
+        help="a doubling pays where it divides the steps by this or more, in 1 .. 2 (default: 1.6)",
     )
     parser.add_argument(
         "--stop-saving",
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1.1,
         help="where a doubling divides the steps by less, it has stopped paying (default: 1.1)",
     )
-    parser.add_argument("--level", type=float, help="of the intervals (default: the fit's)")
+    parser.add_argument(
+        "--level", type=float, help="share that intervals shall hold (default: the fit's, 0.9)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
 
 
@@ -38,7 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments: what `add_arguments` asked for.
     """
     from models_of_scaling.fit_record import read_fit
-    from models_of_scaling.limit import judge, verdict_as_json, verdict_in_words
+    from models_of_scaling.limit import judge, verdict_as_json
+    from models_of_scaling.limit_words import verdict_in_words
 
     verdict = judge(
         read_fit(arguments.fit),

@@ -12,6 +12,9 @@ from models_of_scaling.commands.picture_file import add_picture_file, check_pict
 from models_of_scaling.errors import InputError
 
 HELP: Final = "time and cost on every number of nodes, and what limits them"
+EXAMPLE: Final = (
+    "fit.json --nodes 1 2 4 8 --devices-per-node 8 --throughput rows.csv --parameter-bytes 1e8"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of this command.
     """
-    parser.add_argument("fit", type=Path, metavar="FIT.JSON")
+    parser.add_argument("fit", type=Path, metavar="FIT.JSON", help="what `fit` wrote")
     add_machine_choice(parser)
     parser.add_argument(
         "--saving",
         type=float,
         default=0.1,
-        help="share of the time that a doubling of the nodes must cut to help (default: 0.1)",
+        help="a doubling of the nodes helps where it cuts this share off the time (default: 0.1)",
     )
     parser.add_argument("--all", action="store_true", help="list every option, not only the best")
     add_picture_file(parser)

@@ -19,9 +19,9 @@ _ALGORITHMS: Final = ("ring", "tree", "hierarchical", "torus")
 # Flag, default, rule, help. A default of None means that a roofline must give it.
 _ROOFLINE: Final[tuple[tuple[str, float | None, str, str], ...]] = (
     ("--flops-per-example", None, "positive", "FLOPs of one forward and backward of an example"),
-    ("--peak-flops", None, "positive", "peak FLOP/s of one device at the precision used"),
+    ("--peak-flops", None, "positive", "FLOP/s of one device at the precision used"),
     ("--attainable", 0.3, "share", "share of the peak that real training gets"),
-    ("--memory-bytes-per-example", 0.0, "not negative", "bytes to and from a device's memory"),
+    ("--memory-bytes-per-example", 0.0, "not negative", "to and from a device's memory"),
     ("--memory-bandwidth", math.inf, "positive", "of one device's memory, bytes/s"),
     ("--seconds-per-forward", 0.0, "not negative", "fixed time of one forward and backward"),
     ("--overlap", 0.5, "share", "share of the backward pass that hides the all-reduce"),
@@ -60,32 +60,59 @@ def add_machine_choice(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of a command.
     """
-    parser.add_argument("--nodes", type=int, nargs="+", required=True, metavar="M")
-    parser.add_argument("--devices-per-node", type=int, required=True, metavar="K")
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        nargs="+",
+        required=True,
+        metavar="M",
+        help="numbers of nodes to choose from, such as 1 2 4 8",
+    )
+    parser.add_argument(
+        "--devices-per-node", type=int, required=True, metavar="K", help="such as 8 GPUs"
+    )
     parser.add_argument(
         "--batch-size",
         type=int,
         nargs="+",
         metavar="B",
-        help="to choose from (default: powers of two from the smallest fitted to 4x the largest)",
+        help="examples per step to choose from (default: powers of two from the smallest fitted to "
+        "4x the largest)",
     )
     parser.add_argument(
-        "--max-per-device-batch-size", type=int, metavar="B", help="more is accumulated"
+        "--max-per-device-batch-size",
+        type=int,
+        metavar="B",
+        help="examples that fit on a device at a time; more is accumulated (default: any number)",
     )
     parser.add_argument(
         "--throughput",
         type=Path,
         metavar="CSV",
-        help="measured: columns nodes, devices (per node), per_device_batch_size, "
+        help="measured step times: columns nodes, devices (per node), per_device_batch_size, "
         "seconds_per_step; optional accumulate_grad_batches",
     )
-    parser.add_argument("--parameter-bytes", type=float, help="gradients that a step all-reduces")
-    parser.add_argument("--all-reduce", choices=_ALGORITHMS, default="tree")
-    parser.add_argument("--price-per-device-hour", type=float, metavar="MONEY")
-    parser.add_argument("--watts-per-device", type=float, metavar="W")
-    parser.add_argument("--level", type=float, help="of the intervals (default: the fit's)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
-    roofline = parser.add_argument_group("a roofline, instead of --throughput")
+    parser.add_argument(
+        "--parameter-bytes",
+        type=float,
+        metavar="BYTES",
+        help="of the gradients that a step all-reduces: 4 bytes a parameter in float32, 1.02e8 for "
+        "ResNet-50",
+    )
+    parser.add_argument(
+        "--all-reduce", choices=_ALGORITHMS, default="tree", help="algorithm (default: tree)"
+    )
+    parser.add_argument(
+        "--price-per-device-hour", type=float, metavar="MONEY", help="in any currency"
+    )
+    parser.add_argument(
+        "--watts-per-device", type=float, metavar="W", help="to tell the energy, kWh"
+    )
+    parser.add_argument(
+        "--level", type=float, help="share that intervals shall hold (default: the fit's, 0.9)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    roofline = parser.add_argument_group("a data sheet (roofline), instead of --throughput")
     for flag, default, _, words in _ROOFLINE:
         shown = "" if default is None else f" (default: {default:g})"
         roofline.add_argument(flag, type=float, metavar="X", help=words + shown)
@@ -166,7 +193,9 @@ def _checked(arguments: argparse.Namespace, flag: str, rule: str) -> float | Non
         "at least 1": value >= 1,
     }[rule]
     if not kept or not (math.isfinite(value) or flag == "--memory-bandwidth"):
-        words = f"a finite number, {rule}" if rule != "share" else "a share, at most 1"
+        words = (
+            f"a finite number, {rule}" if rule != "share" else "a share, at most 1 (0.3 for 30 %)"
+        )
         raise InputError(f"{flag} {value:g} must be {words}")
     if math.isfinite(value) and value != 0 and not 1 / _NO_MACHINE <= value <= _NO_MACHINE:
         raise InputError(f"{flag} {value:g} must lie in {1 / _NO_MACHINE:g} .. {_NO_MACHINE:g}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from models_of_scaling.planning.tuned_values import Tuned
 
 HELP: Final = "write a YAML that fullscale.fit runs, with the reasons"
+EXAMPLE: Final = "fit.json --nodes 8 --devices-per-node 8 --base-config recipe.yaml --out plan.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,24 +25,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of this command.
     """
-    parser.add_argument("fit", type=Path, metavar="FIT.JSON")
-    parser.add_argument("--out", type=Path, required=True, metavar="PLAN.YAML")
+    parser.add_argument("fit", type=Path, metavar="FIT.JSON", help="what `fit` wrote")
     parser.add_argument(
-        "--objective", choices=("fastest", "cheapest", "balanced"), default="balanced"
+        "--out", type=Path, required=True, metavar="PLAN.YAML", help="for fullscale.fit --config"
+    )
+    parser.add_argument(
+        "--objective",
+        choices=("fastest", "cheapest", "balanced"),
+        default="balanced",
+        help="least time, least device hours, or the least product of both (default: balanced); "
+        "without a step time: least steps, examples, product",
     )
     parser.add_argument(
         "--probability",
         type=float,
         default=0.95,
-        help="of reaching the target within the planned length (default: 0.95)",
+        help="share of new runs that reach the target within the planned length (default: 0.95)",
     )
     parser.add_argument(
-        "--base-config", type=Path, metavar="RECIPE.YAML", help="for all that the fit can't know"
+        "--base-config",
+        type=Path,
+        metavar="RECIPE.YAML",
+        help="network, data and all else that the fit can't know; `python -m fullscale.recipes` "
+        "has some",
     )
     parser.add_argument(
-        "--table", type=Path, metavar="TRIALS", help="the fitted trials, for their tuned values"
+        "--table",
+        type=Path,
+        metavar="TRIALS",
+        help="the sweep's folder of trials that was fitted, for their tuned values",
     )
-    parser.add_argument("--learning-rate", type=float, help="instead of a derived one")
+    parser.add_argument("--learning-rate", type=float, help="peak rate, not a derived one")
     parser.add_argument(
         "--learning-rate-rule",
         choices=("linear", "sqrt"),

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from models_of_scaling.transfer.knee_draws import FullScale
 
 HELP: Final = "steps at other batch sizes, with intervals"
+EXAMPLE: Final = "fit.json --batch-size 16384 32768 --plot steps.pdf"
 _NEEDS_ANCHOR: Final = (
     "ladder", "at", "covariates", "method", "knee_factor", "anchor_noise", "workload", "optimizer",
-    "target", "num_train_examples", "plot",
+    "target", "num_train_examples",
 )  # fmt: skip
 _NEEDS_LADDER: Final = ("at", "covariates", "method")
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of this command.
     """
-    parser.add_argument("fit", type=Path, metavar="FIT.JSON")
+    parser.add_argument("fit", type=Path, metavar="FIT.JSON", help="what `fit` wrote")
     parser.add_argument(
         "--batch-size",
         type=int,
@@ -39,17 +40,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         required=True,
         metavar="B",
-        help="may be given several times",
+        help="examples per step to predict at; one or more",
     )
-    parser.add_argument("--level", type=float, help="of the intervals (default: the fit's)")
+    parser.add_argument(
+        "--level", type=float, help="share that intervals shall hold (default: the fit's, 0.9)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON array, nothing else")
     group = parser.add_argument_group(
         "full scale", "FIT.JSON is then of a surrogate, and the answer for the anchors' workload"
     )
     group.add_argument(
-        "--anchor", type=Path, metavar="TABLE", help="a few measurements at full scale, as for fit"
+        "--anchor",
+        type=Path,
+        metavar="TABLE",
+        help="a few measurements at full scale: a table as for `fit`",
     )
-    group.add_argument("--ladder", type=Path, metavar="LADDER.CSV", help="of surrogate studies")
+    group.add_argument(
+        "--ladder",
+        type=Path,
+        metavar="LADDER.CSV",
+        help="table of surrogate studies (docs/transfer.md)",
+    )
     group.add_argument(
         "--at",
         nargs="+",
@@ -57,7 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="the ladder's covariates at full scale; workload=NAME if it is one of its families",
     )
-    group.add_argument("--covariates", nargs="+", metavar="NAME", help="columns of the ladder")
+    group.add_argument(
+        "--covariates",
+        nargs="+",
+        metavar="NAME",
+        help="columns of the ladder (default: the known ones that vary)",
+    )
     group.add_argument(
         "--method",
         help="regression (default), process or process_constant_mean: how the ladder is continued",
@@ -66,10 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--knee-factor",
         type=float,
         metavar="F",
-        help="without a ladder: 90 %% sure that B_crit is within this factor of the surrogate's",
+        help="without a ladder: 90 %% sure that B_crit is within this factor of the surrogate's "
+        "(default: 8)",
     )
     group.add_argument(
-        "--anchor-noise", type=float, metavar="S", help="of the anchors' tuning, in logs"
+        "--anchor-noise",
+        type=float,
+        metavar="S",
+        help="standard deviation of the anchors' log steps by their tuning (default: 0.04)",
     )
     add_picture_file(parser)
     add_table_choice(parser)
@@ -80,6 +100,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     Args:
         arguments: what `add_arguments` asked for.
+
+    Raises:
+        InputError: where a word has no effect or is wrong.
     """
     _check_words(arguments)
     from models_of_scaling.fit_record import read_fit
@@ -91,7 +114,17 @@ def run(arguments: argparse.Namespace) -> None:
     from models_of_scaling.prediction import predict
     from models_of_scaling.prediction_tables import prediction_table
 
+    check_picture_file(arguments.plot)
+    if arguments.plot is not None and arguments.level not in (None, fit.level):
+        raise InputError(
+            f"--plot {arguments.plot}: draws at the fit's level, {fit.level:g}; fit again with "
+            f"--level {arguments.level:g}"
+        )
     predictions = predict(fit, arguments.batch_size, level=arguments.level)
+    if arguments.plot is not None:
+        from models_of_scaling.report import write_steps_figure
+
+        write_steps_figure(fit, arguments.plot, up_to=max(arguments.batch_size))
     _warn_far(predictions, f"the largest fitted one ({fit.largest_batch_size:,})")
     if arguments.json:
         print(json.dumps([_as_json(prediction) for prediction in predictions], allow_nan=False))

@@ -8,6 +8,7 @@ from models_of_scaling.commands.table_choice import add_table_choice, table_choi
 from models_of_scaling.output_file import check_out
 
 HELP: Final = "one HTML page with plots and the verdict"
+EXAMPLE: Final = "fit.json --table my_sweep/trials --out report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,17 +17,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of this command.
     """
-    parser.add_argument("fit", type=Path, metavar="FIT.JSON")
-    parser.add_argument("--out", type=Path, required=True, metavar="REPORT.HTML")
+    parser.add_argument("fit", type=Path, metavar="FIT.JSON", help="what `fit` wrote")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="REPORT.HTML", help="the page; needs no network"
+    )
     parser.add_argument(
         "--table",
         type=Path,
         help="the fitted table or folder of trials, for the plots that need single runs",
     )
     along = parser.add_argument_group("along one run (files), or a sweep's runs (folders)")
-    along.add_argument("--metrics", type=Path, help="*metrics.csv: losses and noise scale")
-    along.add_argument("--walk", type=Path, help="of the diffusion callback")
-    along.add_argument("--sharpness", type=Path, help="of the sharpness callback")
+    along.add_argument(
+        "--metrics", type=Path, help="TRIAL.metrics.csv of fullscale.fit: losses and noise scale"
+    )
+    along.add_argument("--walk", type=Path, help="CSV of the diffusion callback")
+    along.add_argument("--sharpness", type=Path, help="CSV of the sharpness callback")
     add_table_choice(parser)
 
 

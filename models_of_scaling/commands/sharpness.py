@@ -10,6 +10,7 @@ from typing import Final
 from models_of_scaling.commands.picture_file import add_picture_file, check_picture_file
 
 HELP: Final = "a run's largest eigenvalue against 2/eta, and its index against the loss"
+EXAMPLE: Final = "sharpness.csv --plot sharpness.svg"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser: of this command.
     """
     parser.add_argument(
-        "table", type=Path, metavar="SHARPNESS.CSV", help="of the callback (docs/sharpness.md)"
+        "table", type=Path, metavar="SHARPNESS.CSV", help="of the sharpness callback"
     )
     parser.add_argument(
-        "--walk", type=Path, metavar="WALK.CSV", help="of the same run, for the picture"
+        "--walk", type=Path, metavar="WALK.CSV", help="of the diffusion callback in the same run"
     )
     add_picture_file(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON array, nothing else")

@@ -15,8 +15,8 @@ def add_table_choice(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of a command that reads a table.
     """
-    parser.add_argument("--workload", help="which one, where the table holds several")
-    parser.add_argument("--optimizer", help="which one, where a folder of trials holds several")
+    parser.add_argument("--workload", help="which one, where the table has several")
+    parser.add_argument("--optimizer", help="which one, where a folder of trials has several")
     parser.add_argument(
         "--target",
         help="asked of the trials' stored curves, for example 'validation_accuracy>=0.95' "
@@ -26,7 +26,7 @@ def add_table_choice(parser: argparse.ArgumentParser) -> None:
         "--num-train-examples",
         type=int,
         metavar="N",
-        help="size of the training set; needed for a column of epochs",
+        help="size of the training set, to turn a column of epochs into steps",
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from models_of_scaling.over_targets.target_study import TargetStudy
 
 HELP: Final = "how the critical batch size grows as the loss falls"
+EXAMPLE: Final = "my_sweep/trials --plot targets.svg"
 _MOST_TARGETS: Final = 32
 _COLUMNS: Final = ("critical_batch_size", "min_steps", "min_examples")
 
@@ -27,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: of this command.
     """
-    parser.add_argument("trials", type=Path, metavar="TRIALS", help="trial file or folder")
-    parser.add_argument("--workload", help="which one, where the folder holds several")
-    parser.add_argument("--optimizer", help="which one, where the folder holds several")
+    parser.add_argument(
+        "trials", type=Path, metavar="TRIALS", help="a sweep's folder of trials, or a file"
+    )
+    parser.add_argument("--workload", help="which one, where the folder has several")
+    parser.add_argument("--optimizer", help="which one, where the folder has several")
     parser.add_argument(
         "--metric",
         help="train_loss, validation_loss or validation_accuracy (default: the metric that the "
@@ -43,11 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="values of the metric (default: a grid from an easy one to the one the trials carry)",
     )
     parser.add_argument(
-        "--num-targets", type=int, metavar="K", help="of the default grid (default: 8)"
+        "--num-targets",
+        type=int,
+        metavar="K",
+        help="number of targets of the default grid (default: 8)",
     )
-    parser.add_argument("--replicates", type=int, default=400, metavar="R")
-    parser.add_argument("--level", type=float, default=0.9, help="of the intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument(
+        "--replicates",
+        type=int,
+        default=400,
+        metavar="R",
+        help="draws that the intervals are made of (default: 400)",
+    )
+    parser.add_argument(
+        "--level", type=float, default=0.9, help="share that intervals shall hold (default: 0.9)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument("--out", type=Path, metavar="TABLE.CSV", help="write the table there")
     add_picture_file(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")

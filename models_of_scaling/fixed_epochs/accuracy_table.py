@@ -185,7 +185,10 @@ def read_accuracy_table(path: Path, *, epochs: float | None = None) -> AccuracyR
     column = columns[0]
     scale = _SCALES[column]
     sizes, shares = raw.counts("batch_size"), _column(raw, column) / scale
-    raw.refuse(column, (shares < 0) | (shares > 1), f"must lie in 0 .. {scale:g}")
+    rule = f"must lie in 0 .. {scale:g}"
+    if column == "accuracy":
+        rule += " (per cent go into a column accuracy_percent)"
+    raw.refuse(column, (shares < 0) | (shares > 1), rule)
     if column == "accuracy_percent" and shares.max() <= 0.01:
         raise InputError(
             f"{path}: column accuracy_percent: no value is above 1; shares go into a column "

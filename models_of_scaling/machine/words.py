@@ -119,10 +119,27 @@ def time_in_words(seconds: float) -> str:
     """
     if math.isinf(seconds):
         return "infinity"
+    unit, length = _time_unit(seconds)
+    return f"{number_in_words(seconds / length)} {unit}"
+
+
+def time_interval_in_words(interval: Interval) -> str:
+    """Return "85 to 130 min", in the unit that `time_in_words` has for the estimate.
+
+    Args:
+        interval: seconds.
+    """
+    unit, length = _time_unit(interval.estimate)
+    low, high = (number_in_words(end / length) for end in (interval.low, interval.high))
+    return f"{low} to {high} {unit}"
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    """Return the largest unit of which there are two, and its seconds."""
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * length:
-            return f"{number_in_words(seconds / length)} {unit}"
-    return f"{number_in_words(seconds)} s"
+            return unit, length
+    return "s", 1.0
 
 
 def nodes_in_words(count: int) -> str:
@@ -162,14 +179,13 @@ def _table(answer: MachineAnswer, shown: Sequence[Option]) -> list[str]:
     head += [name for name, factor in extra if factor]
     rows = [[*head, ""]]
     for each in shown:
-        low, high = (time_in_words(end) for end in (each.time_s.low, each.time_s.high))
         cells = [
             f"{each.placement.nodes:,}",
             f"{each.placement.batch_size:,}",
             number_in_words(each.steps.estimate),
             number_in_words(each.seconds_per_step.estimate),
             time_in_words(each.time_s.estimate),
-            f"{low} to {high}",
+            time_interval_in_words(each.time_s),
             number_in_words(each.device_hours),
         ]
         cells += [number_in_words(factor * each.device_hours) for _, factor in extra if factor]
@@ -244,11 +260,13 @@ def _limits(answer: MachineAnswer) -> list[str]:
     found, place = answer.elasticities, answer.chosen["balanced"].placement
     name = limiting(found)
     order = sorted(found, key=lambda each: -abs(found[each]))
-    listed = "; ".join(f"{_PROPERTIES[each]} {abs(found[each]):.2f}" for each in order)
+    felt = [each for each in order if abs(found[each]) >= 0.005]
+    listed = "; ".join(f"{_PROPERTIES[each]} {abs(found[each]):.2f}" for each in felt)
+    rest = "" if len(felt) == len(order) else "; all else less than 0.005"
     return [
         f"What limits at the balanced option ({nodes_in_words(place.nodes)}, batch size "
         f"{place.batch_size:,}): {_PROPERTIES[name]}.",
-        f"Per cent of time that 1 % better saves: {listed}.",
+        f"Per cent of time that 1 % better saves: {listed}{rest}.",
     ]
 
 

@@ -25,7 +25,7 @@ from models_of_scaling.machine.machines import Machines
 from models_of_scaling.machine.step_time_belief import StepTimeBelief
 from models_of_scaling.machine.steps_draws import StepsDraws
 from models_of_scaling.machine.time_to_target import Objective, Option, choose, time_options
-from models_of_scaling.machine.words import time_in_words
+from models_of_scaling.machine.words import time_in_words, time_interval_in_words
 from models_of_scaling.prediction import estimated_steps, predictive_interval
 from models_of_scaling.wording import number_in_words
 
@@ -155,7 +155,7 @@ def _reason(option: Option, objective: Objective, considered: int) -> str:
         f"{objective} of {considered} combinations of batch size and nodes; predicted "
         f"{number_in_words(option.seconds_per_step.estimate)} s per step, "
         f"{time_in_words(option.time_s.estimate)} to the target ({100 * option.time_s.level:g} % "
-        f"interval {time_in_words(option.time_s.low)} to {time_in_words(option.time_s.high)}), "
+        f"interval {time_interval_in_words(option.time_s)}), "
         f"{number_in_words(option.device_hours)} device hours."
     )
 

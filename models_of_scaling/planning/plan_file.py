@@ -27,6 +27,11 @@ def read_settings(path: Path) -> Settings:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"--base-config {path}: no such file; `python -m fullscale.recipes` lists recipes, and "
+            "with `show NAME` prints one as a file"
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"--base-config {path}: not a readable YAML file: {error}") from error
     if not isinstance(content, dict):

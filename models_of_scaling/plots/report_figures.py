@@ -34,28 +34,31 @@ _CURVE_POINTS = 60
 _WIDTH = 8.2
 
 
-def curve_range(fit: FitRecord) -> Floats:
+def curve_range(fit: FitRecord, *, up_to: float = 0.0) -> Floats:
     """Return batch sizes from the smallest fitted to some doublings past all that was measured.
 
     Args:
         fit: the record.
+        up_to: a batch size that must be among them.
 
     Returns:
         Ascending; the largest fitted one is among them, where a line turns dashed.
     """
     largest = max((*fit.measured.batch_size, *fit.held_out.batch_size))
     beyond = 4.0 if not fit.held_out.batch_size else 2.0
-    sizes = np.geomspace(fit.smallest_batch_size, beyond * largest, _CURVE_POINTS)
+    last = max(beyond * largest, up_to)
+    sizes = np.geomspace(fit.smallest_batch_size, last, _CURVE_POINTS)
     return np.union1d(sizes, [float(fit.largest_batch_size)])
 
 
-def steps_curve(fit: FitRecord) -> StepsCurve:
+def steps_curve(fit: FitRecord, *, up_to: float = 0.0) -> StepsCurve:
     """Return the averaged curve with its predictive interval.
 
     Args:
         fit: the record.
+        up_to: a batch size that it must reach.
     """
-    sizes = curve_range(fit)
+    sizes = curve_range(fit, up_to=up_to)
     intervals = [predictive_interval(fit, size, level=fit.level) for size in sizes]
     return StepsCurve(
         batch_size=sizes,
@@ -80,16 +83,17 @@ def measured_steps(fit: FitRecord) -> MeasuredSteps:
     )
 
 
-def steps_figure(fit: FitRecord, *, each_law: bool = True) -> Figure:
+def steps_figure(fit: FitRecord, *, each_law: bool = True, up_to: float = 0.0) -> Figure:
     """Return steps to target against batch size.
 
     Args:
         fit: the record.
         each_law: whether each law's own curve is drawn where there are several.
+        up_to: a batch size that the picture must reach.
     """
     several = each_law and len(fit.laws) > 1
     figure = Figure(figsize=(_WIDTH, 6.0 if several else 5.0), layout="constrained")
-    critical, curve = fit.critical_batch_size, steps_curve(fit)
+    critical, curve = fit.critical_batch_size, steps_curve(fit, up_to=up_to)
     if several:
         sizes = curve.batch_size
         laws = {_law_name(law): _median_steps(law, sizes) for law in fit.laws}

@@ -118,11 +118,21 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
         "--design",
         choices=("grid", "active"),
         default="grid",
-        help="every batch size (default), or the ones that narrow an answer most per example",
+        help="every batch size, or the ones that narrow an answer most per example (default: grid)",
     )
-    add("--ask", help=f"active: {QUESTIONS} (default critical_batch_size)")
-    add("--precision", type=float, help="active: stop at this high / low of the 90 %% interval")
-    add("--budget-examples", type=float, help="active: process no more examples than this")
+    add("--ask", metavar="QUESTION", help=f"active: {QUESTIONS} (default: critical_batch_size)")
+    add(
+        "--precision",
+        type=float,
+        metavar="RATIO",
+        help="active: stop at this high / low of the 90 %% interval",
+    )
+    add(
+        "--budget-examples",
+        type=float,
+        metavar="N",
+        help="active: process no more examples than this",
+    )
 
 
 def pop_design(arguments: dict[str, Any]) -> DesignChoice | None:

@@ -20,12 +20,17 @@ def add_spectrum_flags(parser: argparse.ArgumentParser, *, default_sizes: str) -
         default_sizes: in words.
     """
     add = parser.add_argument
-    add("--spectrum", type=Path, metavar="FILE", help="CSV or NPZ: curvature, noise")
-    add("--modes", type=float, help="dimensions (default: 10000)")
-    add("--curvature", type=float, help="exponent of its fall (default: 1)")
-    add("--noise", type=float, help="noise over curvature (default: 1)")
-    add("--batch-sizes", default="", help=f"such as 1,8,64 (default: {default_sizes})")
-    add("--target-risk", type=float, default=0.01, help="default: 0.01")
+    add("--spectrum", type=Path, metavar="FILE", help="CSV or NPZ: curvature, noise of each mode")
+    add("--modes", type=float, metavar="N", help="dimensions (default: 10000)")
+    add("--curvature", type=float, metavar="X", help="exponent of its fall (default: 1)")
+    add("--noise", type=float, metavar="X", help="noise over curvature (default: 1)")
+    add(
+        "--batch-sizes",
+        default="",
+        metavar="LIST",
+        help=f"such as 1,8,64 (default: {default_sizes})",
+    )
+    add("--target-risk", type=float, default=0.01, metavar="X", help="ends a run (default: 0.01)")
 
 
 def pop_spectrum(arguments: dict[str, Any], *, default_sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -12,6 +12,9 @@ GOOD = "batch_size,steps\n8,1000\n16,520\n32,280\n64,160\n"
 
 BAD_TABLES = {
     "no batch_size": ("size,steps\n8,100\n16,60\n", ["column batch_size is missing", "size, st"]),
+    "batch_size by another name": ("BS,steps\n8,100\n16,60\n", ["rename 'BS' to batch_size"]),
+    "steps by another name": ("batch_size,step\n8,100\n16,60\n", ["rename 'step' to steps"]),
+    "accuracies": ("batch_size,accuracy\n8,0.9\n16,0.8\n", ["column steps", "`fixed-epochs`"]),
     "no length": ("batch_size,loss\n8,1\n16,2\n", ["column steps", "is missing"]),
     "batch size 0": ("batch_size,steps\n8,100\n0,60\n", ["row 2 (line 3)", "batch_size: 0 must"]),
     "negative batch size": ("batch_size,steps\n-8,100\n16,60\n", ["row 1 (line 2)", "-8"]),
@@ -168,7 +171,7 @@ def test_a_bad_argument_of_fit_is_refused_in_one_line(words, parts, tmp_path, ru
         (["predict", "missing.json", "--batch-size", "8"], ["missing.json"]),
         (["predict", "missing.json"], ["--batch-size"]),
         (["predict", "missing.json", "--batch-size", "8.5"], ["8.5"]),
-        (["limit", "missing.json"], ["missing.json"]),
+        (["limit", "missing.json"], ["missing.json: no such file; `fit TABLE --out missing.json`"]),
         (["report", "missing.json", "--out", "x.html"], ["missing.json"]),
     ],
 )

@@ -36,8 +36,8 @@ def test_fit_prints_what_it_found(table, tmp_path, run_command_line):
     code, out, _ = run_command_line("fit", table, "--out", tmp_path / "fit.json")
     assert code == 0
     assert "Best law: hyperbola" in out
-    assert "B_crit: 300 (90 % interval" in out
-    assert "Result code: converged." in out
+    assert "steps are twice the fewest possible, is 300 (90 % interval" in out
+    assert "Result code: converged (" in out
 
 
 def test_predict_prints_one_json_array_and_nothing_else(fitted, run_command_line):
@@ -158,3 +158,20 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path):
     os.close(write_end)
     assert (done.returncode, done.stderr) == (141, "")
     assert read_fit(out).smallest_batch_size == 8
+
+
+@pytest.mark.parametrize("ending", ["svg", "pdf", "PNG"])
+def test_predict_draws_its_picture_without_an_anchor(fitted, tmp_path, run_command_line, ending):
+    picture = tmp_path / f"steps.{ending}"
+    code, out, _ = run_command_line("predict", fitted, "--batch-size", 64, "--plot", picture)
+    assert code == 0 and "90 % interval" in out
+    start = {"svg": b"<?xml", "pdf": b"%PDF", "PNG": b"\x89PNG"}[ending]
+    assert picture.read_bytes().startswith(start)
+
+
+def test_a_picture_at_another_level_than_the_fits_is_refused(fitted, tmp_path, run_command_line):
+    picture = tmp_path / "steps.svg"
+    words = ("predict", fitted, "--batch-size", 64, "--plot", picture, "--level", 0.8)
+    code, out, error = run_command_line(*words)
+    assert (code, out) == (2, "") and "fit again with --level 0.8" in error
+    assert not picture.exists()

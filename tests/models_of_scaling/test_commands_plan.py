@@ -209,7 +209,10 @@ def test_plan_without_a_step_time_says_so(fit, recipe, tmp_path, run_command_lin
         ((), "give --base-config RECIPE.yaml, or --table"),
         (("--learning-rate", 0), "--learning-rate 0.0 must be positive"),
         (("--table", "nowhere"), "--table nowhere: no such file or folder"),
-        (("--base-config", "nowhere.yaml"), "nowhere.yaml: not a readable YAML file"),
+        (
+            ("--base-config", "nowhere.yaml"),
+            "nowhere.yaml: no such file; `python -m fullscale.recipes`",
+        ),
         (("--probability", 0.2), "--probability 0.2 must be in"),
         (("--objective", "best"), "invalid choice"),
     ],

@@ -7,7 +7,8 @@ import pytest
 
 from models_of_scaling.law_fit import FitChoice, fit_laws, laws_for
 from models_of_scaling.laws import AVERAGED_LAWS, Hyperbola, KneeWithUpturn
-from models_of_scaling.limit import judge, verdict_in_words
+from models_of_scaling.limit import judge
+from models_of_scaling.limit_words import verdict_in_words
 from models_of_scaling.measurements import without_too_small
 from models_of_scaling.prediction import predict
 from models_of_scaling.steps_to_target import TrialOutcomes, steps_not_enough

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from models_of_scaling.curves import Curves
 from models_of_scaling.errors import InputError
 from models_of_scaling.law_fit import FitChoice, fit_laws
 from models_of_scaling.laws import LAW_NAMES, Hyperbola, KneeWithUpturn
-from models_of_scaling.limit import judge, verdict_as_json, verdict_in_words
+from models_of_scaling.limit import judge, verdict_as_json
 from models_of_scaling.limit_claims import differ_by, difference_in_words, fastest_batch_sizes
+from models_of_scaling.limit_words import verdict_in_words
 from models_of_scaling.prediction import predict
+from models_of_scaling.wording import number_in_words
 
 LAW = Hyperbola(min_steps=100, critical_batch_size=300)
 SIZES = 2 ** np.arange(3, 12)
@@ -50,8 +53,31 @@ def test_a_claim_beyond_the_data_says_how_much_of_it_is_extrapolated(simulated):
     # a median of draws; with its prior the noise of noise-free rows is drawn at about 1.5 %
     assert claim.extrapolation == pytest.approx(1350 / 512, rel=5e-3)
     words = verdict_in_words(judge(fit))
-    assert "100 % of this claim is extrapolated" in words
-    assert f"by {claim.extrapolation:.2f}x" in words
+    assert f"extrapolated: {claim.extrapolation:.2f}x the largest batch size fitted (512)" in words
+    assert "with 100 % probability beyond it" in words
+
+
+def test_the_verdict_begins_with_the_answer_in_short(fit, perfect_scaling):
+    first = verdict_in_words(judge(fit)).splitlines()[0]
+    assert re.fullmatch(
+        r"In short: up to about 100 a doubling of the batch size takes 38 % or more off the "
+        r"steps; from about 1,3\d0 on less than 9 %\.",
+        first,
+    )
+    open_end = judge(perfect_scaling)
+    first = verdict_in_words(open_end).splitlines()[0]
+    bound = number_in_words(open_end.stops_paying.batch_size.low)
+    assert f"where it takes less than 9 % off lies beyond {bound}" in first
+
+
+def test_a_limit_below_the_smallest_batch_size_fitted_is_called_extrapolated(simulated):
+    sizes = SIZES[SIZES >= 256]  # doubling pays up to 100
+    verdict = judge(
+        fit_laws(simulated.measurements(sizes, LAW.steps_to_target(sizes)), FitChoice())
+    )
+    lines = verdict_in_words(verdict).splitlines()
+    assert lines[0].startswith("In short: already at 256 a doubling of the batch size no longer")
+    assert "below the smallest batch size fitted (256): extrapolated" in lines[1]
 
 
 def test_a_limit_that_is_not_identified_is_an_open_interval_never_a_bare_number(perfect_scaling):
@@ -212,7 +238,7 @@ def test_where_steps_rise_again_the_fastest_batch_size_is_a_claim(simulated):
     assert upturn.fastest.batch_size.high < 1.5 * upturn.fastest.batch_size.low
     assert upturn.fewest_steps.holds(float(UPTURN.steps_to_target(UPTURN.fastest_batch_size)))
     words = verdict_in_words(verdict)
-    assert "By the law whose steps rise again (weight 100 %), they are fewest" in words
+    assert "One law lets the steps rise again (weight 100 %): by it the fewest are" in words
     assert "those of the hyperbola without its rise" in words
     assert verdict.definitions[-1].name == "fastest batch size"
 

@@ -322,7 +322,9 @@ def test_the_file_has_the_reasons_as_comments_on_top_and_reads_back_as_the_setti
 
 def test_a_bad_base_config_is_refused_by_name(tmp_path):
     path = tmp_path / "recipe.yaml"
-    with pytest.raises(InputError, match="recipe.yaml: not a readable YAML"):
+    with pytest.raises(
+        InputError, match="recipe.yaml: no such file; `python -m fullscale.recipes`"
+    ):
         read_settings(path)
     path.write_text("model: [")
     with pytest.raises(InputError, match="not a readable YAML"):

@@ -271,3 +271,8 @@ def test_the_picture_alone_is_the_same_bytes_every_time(fit, tmp_path):
     first, second = ((tmp_path / name).read_bytes() for name in ("one.svg", "two.svg"))
     assert first.startswith(b"<?xml")
     assert first == second
+
+
+def test_the_picture_reaches_the_batch_size_that_is_asked_for(fit):
+    (ax,) = steps_figure(fit, up_to=2.0**20).axes
+    assert max(np.max(line.get_xdata()) for line in ax.lines) == 2.0**20
