@@ -2,18 +2,16 @@
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from models_of_scaling.command_line import run_command
 from surrogate.active.sweep import DesignSummary, run_active_sweep
 from surrogate.ladder_sweep import run_ladder
-from surrogate.run_sweep import SweepFailedError, SweepSettings, SweepSummary, run_sweep
+from surrogate.run_sweep import SweepFailedError, SweepSummary, run_sweep
 from surrogate.study_record import other_studies_in_words
-from surrogate.sweep_arguments import read_arguments, sweep_parser
+from surrogate.sweep_arguments import next_command, read_arguments, sweep_parser
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -43,16 +41,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if asked.as_json:
         print(json.dumps(asdict(summary), default=str))
     else:
-        print(f"{summary.in_words()}\n{_next_command(asked.settings, summary.trials_folder)}")
+        print(summary.in_words(), next_command(asked.settings), sep="\n")
     return 0
-
-
-def _next_command(settings: SweepSettings, trials: Path) -> str:
-    """Return the command that answers from the trials."""
-    command = "fit" if settings.run.epochs is None else "fixed-epochs"
-    out = trials.with_name("fit.json" if command == "fit" else "fixed_epochs.json")
-    words = ["python", "-m", "models_of_scaling", command, str(trials), "--out", str(out)]
-    return f"Next: {shlex.join(words)}"
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,7 @@
 """The flags of a sweep: what is swept, how it is searched, where it runs."""
 
 import argparse
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from surrogate.ladder_sweep import rung_settings
 from surrogate.protocol_flags import add_run_arguments, pop_run_choice
 from surrogate.run_sweep import MakeWorkers, SweepSettings
 from surrogate.rungs import add_workload_arguments, pop_workload
+from surrogate.trial_parts import trials_folder
 
 
 def sweep_parser(description: str) -> argparse.ArgumentParser:
@@ -160,6 +162,18 @@ def read_arguments(parsed: argparse.Namespace) -> SweepArguments:
         as_json=as_json,
         dry_run=dry_run,
     )
+
+
+def next_command(settings: SweepSettings) -> str:
+    """Return the command that answers from the trials of a sweep.
+
+    Args:
+        settings: of the sweep.
+    """
+    command = "fit" if settings.run.epochs is None else "fixed-epochs"
+    out = settings.out / ("fit.json" if command == "fit" else "fixed_epochs.json")
+    words = ["python", "-m", "models_of_scaling", command, str(trials_folder(settings.out))]
+    return f"Next: {shlex.join([*words, '--out', str(out)])}"
 
 
 def _folder(text: str) -> Path:

@@ -195,7 +195,7 @@ def _spaces(path: str, user: Any, default: Mapping[str, SearchSpace]) -> Mapping
     if not spaces:
         raise InputError(f"--workload {path}: search_spaces() returned none")
     for optimizer, space in spaces.items():
-        check_space(path, optimizer, space)
+        check_space(space, optimizer, where=f"--workload {path}: search_spaces()")
     return spaces
 
 

@@ -42,18 +42,20 @@ def called(path: str, method: str, call: Callable[[], Any]) -> Any:
         raise InputError(f"--workload {path}: {method}() failed: {in_one_line(error)}") from error
 
 
-def check_space(path: str, optimizer: str, space: object) -> None:
+def check_space(space: object, optimizer: str, *, where: str) -> SearchSpace:
     """Check a search space of the user's against the update rule that it is for.
 
     Args:
-        path: of the class.
+        space: what the user's module has there.
         optimizer: a name that `--optimizer` takes.
-        space: what `search_spaces()` has there.
+        where: it stands, for the message.
+
+    Returns:
+        The space.
 
     Raises:
         InputError: where it is none, or one that the rule can't take.
     """
-    where = f"--workload {path}: search_spaces()"
     if not isinstance(space, SearchSpace):
         raise InputError(f"{where} has {type(space).__name__} at {optimizer!r}, not a SearchSpace")
     searched = [dimension.name for dimension in space.dimensions]
@@ -67,6 +69,7 @@ def check_space(path: str, optimizer: str, space: object) -> None:
         get_update_rule(optimizer).numbers(**space.fixed, **dict.fromkeys(searched, 0.0))
     except ValueError as error:
         raise InputError(f"{where} at {optimizer!r}: {error}") from error
+    return space
 
 
 def check_arrays(path: str, arrays: "ImageArrays") -> None:

@@ -73,15 +73,20 @@ class Workload:
     spectrum: "Callable[[], Spectrum] | None" = None
 
     def space(self, optimizer: str) -> SearchSpace:
-        """Return the search space of an optimizer.
+        """Return the search space of an optimizer; a user's own brings one.
 
         Raises:
             InputError: where there is none; those that have one are listed.
         """
         if optimizer not in self.spaces:
+            if self.engine == "population" and "." in optimizer:
+                from surrogate.user_optimizer import user_space  # imports the user's module
+
+                return user_space(optimizer)
             known = ", ".join(self.spaces)
+            own = ", or MODULE.RULE of your own" if self.engine == "population" else ""
             raise InputError(
-                f"--optimizer {optimizer!r} has no search space on {self.name}; one of {known}"
+                f"--optimizer {optimizer!r} has no search space on {self.name}; one of {known}{own}"
             )
         return self.spaces[optimizer]
 
