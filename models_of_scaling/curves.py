@@ -86,18 +86,29 @@ class Curves:
         Returns:
             Optimizer steps, (R, M).
         """
+        steps, log_factor = self._steps_and_log_factor(batch_size)
+        with np.errstate(over="ignore"):  # inf: the target can't be met there
+            return np.asarray(steps * np.exp(log_factor))
+
+    def log_steps(self, batch_size: npt.ArrayLike) -> Floats:
+        """Return log S(B), (R, M), finite also where S(B) is beyond every float.
+
+        Args:
+            batch_size: as for `steps`.
+        """
+        steps, log_factor = self._steps_and_log_factor(batch_size)
+        return np.asarray(np.log(steps) + log_factor)
+
+    def _steps_and_log_factor(self, batch_size: npt.ArrayLike) -> tuple[Floats, Floats | float]:
+        """Return the falling curve, and the log of what multiplies it: a rise, a deviation."""
         sizes = np.atleast_1d(np.asarray(batch_size, dtype=float))
         columns = {name: np.asarray(each)[:, None] for name, each in self.columns.items()}
         if not self.has_floor:
-            return smoothly_broken_steps(sizes, **columns)
+            return smoothly_broken_steps(sizes, **columns), 0.0
         turning = columns.pop("turning_batch_size", None)
         steps = steps_to_target(sizes, **columns)
-        if turning is not None:
-            with np.errstate(over="ignore"):  # inf: the target can't be met there
-                steps = steps * np.exp(sizes / turning)
-        if self.deviation is not None:
-            steps = steps * np.exp(self.deviation.log_factor(sizes))
-        return np.asarray(steps)
+        rise = 0.0 if turning is None else sizes / turning
+        return steps, rise if self.deviation is None else rise + self.deviation.log_factor(sizes)
 
     def doubling_saves(self, saving: float) -> Floats:
         """Return the largest B with S(B) / S(2B) >= saving, (R,).

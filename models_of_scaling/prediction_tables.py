@@ -117,6 +117,11 @@ def reliance_in_words(
         f"comes from {source}, the rest from the anchors. The level comes from {level_from}, the "
         "shape of the knee from the surrogates. "
         f"At batch size {batch_size:,} the interval's high over low is "
-        f"{number_in_words(widths[0])}; from the anchors with any knee it would be "
-        f"{number_in_words(widths[1])}."
+        f"{_width(widths[0])}; from the anchors with any knee it would be "
+        f"{_width(widths[1])}."
     )
+
+
+def _width(ratio: float) -> str:
+    """Return high over low; what is wider than a thousand says nothing but that."""
+    return number_in_words(ratio) if ratio <= 1000 else "more than 1,000"

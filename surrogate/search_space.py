@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from scipy.stats import qmc
 
 from models_of_scaling.errors import InputError
 
@@ -130,6 +129,8 @@ class SearchSpace:
         Returns:
             Hyper-parameters by name, the fixed ones too.
         """
+        from scipy.stats import qmc  # takes as long to import as all else of `--help`
+
         sobol = qmc.Sobol(len(self.dimensions), rng=np.random.default_rng(seed))
         places = sobol.random_base2(max(count - 1, 0).bit_length())[:count]
         return [

@@ -1,6 +1,9 @@
 """What the README promises is what the commands do."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,19 +14,31 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_in_the_readme_gets_a_verdict(tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_the_readmes_table_gets_a_verdict_a_page_a_figure_and_a_plan_that_the_trainer_takes(
+    tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    rows = re.search(r"\$ cat my_runs.csv\n(.*?)\n\n", README, re.DOTALL)
-    assert rows is not None
-    Path("my_runs.csv").write_text(rows[1] + "\n", encoding="utf-8")
-    commands = re.findall(r"\$ \.venv/bin/python -m models_of_scaling (.*)", README)
-    assert [command.split()[0] for command in commands] == ["fit", "predict", "limit", "report"]
+    (tmp_path / "fullscale").symlink_to(ROOT / "fullscale")
+    for name, rows in re.findall(r"\$ cat (\w+\.csv)\n(.*?)\n\n", README, re.DOTALL):
+        Path(name).write_text(f"{rows}\n", encoding="utf-8")
+    joined = README.replace("\\\n", " ")
+    commands = re.findall(r"\$ \.venv/bin/python -m models_of_scaling (.*)", joined)
+    names = ["fit", "predict", "limit", "report", "machine", "plan"]
+    assert [command.split()[0] for command in commands] == names
     for command in commands:
         assert main(command.split()) == 0
     out = capsys.readouterr().out
     assert "1 did not (censored)" in out
     assert "It stops paying" in out
-    assert Path("report.html").exists()
+    assert Path("report.html").exists() and Path("steps.pdf").exists()
+    (dry_run,) = re.findall(r"\$ \.venv/bin/python (-m fullscale.fit .*)", joined)
+    done = subprocess.run(
+        [sys.executable, *dry_run.split()],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "dry run: nothing was started" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def _of_law(law: FittedLaw, count: int, rng: np.random.Generator) -> CurveShapes
     # One grid of batch sizes for all draws, then each is read where its own B_crit puts the table.
     used = log_critical[np.unique(chosen)]
     logs = np.arange(used.min() - _FARTHEST, used.max() + _FARTHEST + _STEP, _STEP)
-    log_steps = np.log([law.replicate_steps(float(np.exp(log))) for log in logs])
+    log_steps = np.array([law.curves.log_steps(float(np.exp(log)))[:, 0] for log in logs])
     ratios = log_steps - np.log(columns["min_steps"])
     table = {
         number: np.interp(_TABLE + log_critical[number], logs, ratios[:, number])

@@ -167,7 +167,8 @@ class FullScale:
         check_level(level)
         logs = self.log_steps(batch_size)
         middle = weighted_quantile(logs, self.weights, [0.5])[0]
-        measured = np.exp(logs + self.noise * self.deviates)
+        with np.errstate(over="ignore"):  # inf: by a draw that rises the target is out of reach
+            measured = np.exp(logs + self.noise * self.deviates)
         return interval_of(
             float(np.exp(middle)), measured, self.weights, level=level, method=METHOD
         )

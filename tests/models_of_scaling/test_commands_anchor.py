@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from models_of_scaling.fit_record import write_fit
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.laws import Hyperbola
+from models_of_scaling.laws import Hyperbola, KneeWithUpturn
 from models_of_scaling.plots.transfer import (
     draw_full_scale,
     draw_ladder,
@@ -84,6 +84,16 @@ def test_the_words_say_what_rests_on_the_surrogate(fitted, tmp_path, run_command
         "100 % of what is known of it comes from the surrogate (its B_crit, 90 % within 8x)" in out
     )
     assert "The level comes from the anchors alone" in out
+
+
+def test_a_surrogate_whose_steps_rise_again_gives_finite_shapes(simulated):
+    """Where exp(B / B_turn) is beyond every float; the draws' weights once became nan by it."""
+    law = KneeWithUpturn(min_steps=100, critical_batch_size=300, turning_batch_size=4000)
+    sizes = 2 ** np.arange(3, 14)
+    rows = simulated.measurements(*simulated.noisy_rows(law, sizes, np.random.default_rng(2)))
+    shapes = shapes_of([fit_laws(rows, FitChoice(laws=("knee_with_upturn",)))])
+    assert np.isfinite(shapes.log_ratio).all()
+    assert shapes.log_ratio.max() > 709  # the log of the largest float
 
 
 def test_more_anchors_rest_less_on_the_surrogate_and_narrow_the_answer(
