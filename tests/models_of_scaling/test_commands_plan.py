@@ -206,7 +206,10 @@ def test_plan_without_a_step_time_says_so(fit, recipe, tmp_path, run_command_lin
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give --base-config RECIPE.yaml, or --table"),
+        (
+            (),
+            "give --base-config RECIPE.yaml (`python -m fullscale.recipes` lists some), or --table",
+        ),
         (("--learning-rate", 0), "--learning-rate 0.0 must be positive"),
         (("--table", "nowhere"), "--table nowhere: no such file or folder"),
         (
