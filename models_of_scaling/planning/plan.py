@@ -117,8 +117,8 @@ def _structure(fit: FitRecord, sources: Sources) -> tuple[Settings, str]:
     if sources.base is None and tuned is None:
         raise InputError(
             "plan: the fit knows neither network nor data nor learning rate; give "
-            "--base-config RECIPE.yaml (`python -m fullscale.recipes` lists some), or --table with the "
-            "folder of trials that was fitted"
+            "--base-config RECIPE.yaml (`python -m fullscale.recipes` lists some), or --table with "
+            "the folder of trials that was fitted"
         )
     if sources.base is None:
         assert tuned is not None
