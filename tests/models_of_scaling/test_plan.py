@@ -281,7 +281,7 @@ def test_memory_and_machines_stand_in_the_plan_and_the_base_is_left_alone(fit):
 @pytest.mark.parametrize(
     ("changes", "more", "message"),
     [
-        ({}, {"base": None}, "give --base-config RECIPE.yaml, or --table"),
+        ({}, {"base": None}, "give --base-config RECIPE.yaml .*, or --table"),
         ({"optimizer": "lars"}, {}, "model.optimizer 'momentum' is not that of the fit, 'lars'"),
         ({}, {"tuned": [tuned_at(64, 0.1)]}, "model.name 'resnet50' is not that of the fit"),
         ({}, {"warmup": "500 epochs"}, "a warm-up of 500 epochs is 78197 steps"),
