@@ -17,7 +17,7 @@ frees in `FAMILIES` and add its class to `laws`.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import numpy as np
 
@@ -51,65 +51,9 @@ _STEEPEST_RISE: Final = 4.0
 _FARTHEST_CORNER: Final = 100.0  # in log batch size
 
 
-class LawFamily(Protocol):
-    """One law with free parameters, in the fitter's log parameters."""
-
-    @property
-    def name(self) -> LawName:
-        """The law's name."""
-
-    @property
-    def parameter_names(self) -> tuple[str, ...]:
-        """Names of the natural parameters, P of them."""
-
-    @property
-    def prior_mean_K(self) -> Floats:
-        """Centre of the normal prior on each shape coordinate."""
-
-    @property
-    def prior_sd_K(self) -> Floats:
-        """Standard deviation of the normal prior on each shape coordinate."""
-
-    @property
-    def prior_degrees_K(self) -> Floats:
-        """Degrees of freedom of each, inf for a normal."""
-
-    def shape_coordinates(self, theta_RP: Floats, x_last_R: Floats) -> tuple[Floats, Floats]:
-        """Return what shapes the curve (R, K) and its derivatives (R, K, P).
-
-        Args:
-            theta_RP: log parameters.
-            x_last_R: log of the largest batch size over the reference batch size.
-        """
-
-    def theta_of_shape(self, shapes: Floats, x_last: float) -> Floats:
-        """Return the log parameters (R, P) with these shape coordinates and S_min = 1."""
-
-    def log_steps(self, theta_RP: Floats, x_N: Floats) -> tuple[Floats, Floats]:
-        """Return log S of shape (R, N) and its derivatives of shape (R, N, P)."""
-
-    def starts(self, log_steps_RN: Floats, x_N: Floats) -> Floats:
-        """Return starting points, (number of them, R, P); rows that do not count are NaN."""
-
-    def bounds(self, log_steps_RN: Floats, x_N: Floats) -> tuple[Floats, Floats]:
-        """Return the smallest and the largest log parameters that are told apart, each (R, P)."""
-
-    def natural(self, theta_RP: Floats, reference_batch_size: float) -> Floats:
-        """Return the natural parameters, of shape (R, P)."""
-
-    def log_critical(self, theta_RP: Floats) -> Floats | None:
-        """Return log of B_crit over the reference batch size, (R,); None without a floor."""
-
-    def moved(self, theta_RP: Floats, shift_R: Floats) -> Floats:
-        """Return the same curves, (R, P), for reference batch sizes larger by these logs."""
-
-    def law(self, natural_P: Floats) -> Law:
-        """Return the law with these natural parameters."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class KneeFamily:
-    """A law of the shape above.
+class LawFamily:
+    """One law with its free parameters, in the fitter's log parameters.
 
     Attributes:
         name: the law's name.
@@ -156,7 +100,14 @@ class KneeFamily:
         return alpha_R, alpha_R * self._part(theta_RP, "second_exponent", 0.0)
 
     def shape_coordinates(self, theta_RP: Floats, x_last_R: Floats) -> tuple[Floats, Floats]:
-        """Return log(falling part / floor) at the largest batch size and the rest, with slopes."""
+        """Return what shapes the curve (R, K) and its derivatives (R, K, P).
+
+        The first is the log of the falling part over the floor at the largest batch size.
+
+        Args:
+            theta_RP: log parameters.
+            x_last_R: log of the largest batch size over the reference batch size.
+        """
         alpha_R, beta_R = (each[:, 0] for each in self._slopes(theta_RP))
         count = theta_RP.shape[1]
         shapes = theta_RP[:, 1:].copy()
@@ -174,7 +125,7 @@ class KneeFamily:
         return shapes, slopes
 
     def theta_of_shape(self, shapes: Floats, x_last: float) -> Floats:
-        """Return the log parameters with these shape coordinates and S_min = 1."""
+        """Return the log parameters (R, P) with these shape coordinates and S_min = 1."""
         theta_RP = np.concatenate([np.zeros((len(shapes), 1)), shapes], axis=1)
         if "turning_batch_size" in self.free:
             theta_RP[:, 2 + self.free.index("turning_batch_size")] += x_last
@@ -213,7 +164,12 @@ class KneeFamily:
         return mu_RN, np.stack(columns, axis=-1)
 
     def starts(self, log_steps_RN: Floats, x_N: Floats) -> Floats:
-        """Return starting points: floors that are a share of the fewest steps seen."""
+        """Return starting points, (number of them, R, P): floors as shares of the fewest steps.
+
+        Args:
+            log_steps_RN: what was measured; rows that do not count are NaN.
+            x_N: log of batch size over the reference batch size.
+        """
         ends = _ends(log_steps_RN, x_N)
         centre = {part: PRIORS[part].mean for part in self.free}
         tries = [(share, centre) for share in (0.3, 0.9, 0.02)]
@@ -237,7 +193,7 @@ class KneeFamily:
         return np.stack(columns, axis=-1)
 
     def bounds(self, log_steps_RN: Floats, x_N: Floats) -> tuple[Floats, Floats]:
-        """Return the box (R, P), (R, P) of log parameters."""
+        """Return the smallest and the largest log parameters that are told apart, each (R, P)."""
         lowest_R, first_R, x_first_R, x_last_R = _ends(log_steps_RN, x_N)
         tiny, reach_R = np.log(_SMALLEST_SHARE), 3 * np.abs(x_first_R)
         low = [lowest_R + tiny, lowest_R + tiny - reach_R]
@@ -302,11 +258,11 @@ def _ends(log_steps_RN: Floats, x_N: Floats) -> tuple[Floats, Floats, Floats, Fl
 
 
 FAMILIES: Final[dict[LawName, LawFamily]] = {
-    "hyperbola": KneeFamily(name="hyperbola"),
-    "power_with_floor": KneeFamily(name="power_with_floor", free=("exponent",)),
-    "p_norm_knee": KneeFamily(name="p_norm_knee", free=("sharpness",)),
-    "smoothly_broken_power": KneeFamily(
+    "hyperbola": LawFamily(name="hyperbola"),
+    "power_with_floor": LawFamily(name="power_with_floor", free=("exponent",)),
+    "p_norm_knee": LawFamily(name="p_norm_knee", free=("sharpness",)),
+    "smoothly_broken_power": LawFamily(
         name="smoothly_broken_power", free=("exponent", "second_exponent", "sharpness")
     ),
-    "knee_with_upturn": KneeFamily(name="knee_with_upturn", free=("turning_batch_size",)),
+    "knee_with_upturn": LawFamily(name="knee_with_upturn", free=("turning_batch_size",)),
 }
