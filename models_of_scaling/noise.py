@@ -6,7 +6,7 @@ Its size is a parameter like the law's, with a prior, and drawn together with th
 A batch size's mean lies about the law with Student's t of that size (4 degrees of freedom; Lange,
 Little and Taylor 1989, JASA 84:881): one that was tuned badly then counts little instead of bending
 the curve, and the next study may be tuned badly too. On the 17 published workloads it predicted
-better than a normal (docs/published_data.md).
+better than a normal (docs/back_tests.md).
 Shapes: C = batch sizes (cells), N = rows, J = noise sizes.
 """
 

@@ -5,7 +5,7 @@ The sources are theory, the simulator and MLPerf's reference convergence points 
 the interval score of predictions 2x, 4x and 8x beyond the fitted rows, each workload weighing the
 same. The published workloads alone would take the narrowest knee and sharpness of the grid (scores
 of 0.74 against 0.82), whichever of them is left out of the choice; the simulator, whose knees are
-harder and further away, is what these wider ones are for. docs/published_data.md has the figures.
+harder and further away, is what these wider ones are for. docs/back_tests.md has the figures.
 """
 
 import math
@@ -51,7 +51,7 @@ PRIORS: Final[dict[PriorName, NormalPrior]] = {
     # median 1.5, and this prior 0.66 .. 3.4 in 90 %. The 17 workloads alone would be content with
     # a narrower one about 1.2 (interval score 0.76 in place of 0.79, 17 % less width at 8x), which
     # holds what lies behind a hard knee (q = 2 just beyond the data) in 57 % instead of 88 %. Heavy
-    # tails (Student's t) were tried and not kept (docs/published_data.md).
+    # tails (Student's t) were tried and not kept (docs/back_tests.md).
     "sharpness": NormalPrior(mean=0.4, sd=0.5),
     # No source: the share of the slope that is left beyond the knee, 90 % within 0.027 .. 0.37.
     "second_exponent": NormalPrior(mean=-2.3, sd=0.8),
@@ -76,7 +76,7 @@ STEEPEST_EXPONENT: Final = math.exp(1.645 * PRIORS["exponent"].sd)
 # law's own misfit together: on the 17 workloads the median is 3.4 %, from 2 % to 37 %. It counts as
 # three degrees of freedom: 3 batch sizes on a curve by luck do not claim no noise, and with as few
 # a noise ten times as large is not believed either. With one degree, 90 % intervals of the
-# development series were 1 to 5 % wider and scored 2 % worse (docs/published_data.md). The price:
+# development series were 1 to 5 % wider and scored 2 % worse (docs/back_tests.md). The price:
 # rows without repeats whose noise is twice this size hold S_min in 82 % (87 % with one degree).
 # That is the size and no missing degree of freedom, which the draws' mixture over noise sizes has:
 # of 500 such studies S_min, B_crit and the curve were held in 0.84, 0.85 and 0.84; with noise of
@@ -96,7 +96,7 @@ MISFIT_PER_OCTAVE: Final = 0.08
 # root of their number, and how wrong the law is does not. Logs of predictions are stretched about
 # their centre by sqrt(known / EVEN_BATCH_SIZES). The constant is conformal: the 90 % quantile of
 # |miss| over half an interval was 0.62, 0.66, 1.14, 0.87 and 1.31 for about 3, 4, 5, 7 and 12 known
-# batch sizes, 265 predictions of the development series of docs/published_data.md, each source
+# batch sizes, 265 predictions of the development series of docs/back_tests.md, each source
 # weighing the same. Outside 3 .. 12 there were none to look at.
 EVEN_BATCH_SIZES: Final = 7.0
 CHECKED_BATCH_SIZES: Final = (3.0, 12.0)

@@ -11,7 +11,7 @@ the knee, where every law's prediction of what lies behind is a miss, and which 
 says how wide a law's prior is, not whether it bends so. The marginal likelihood of all rows (Kass &
 Raftery 1995, JASA 90:773) knows that only a law that bends fits both sides, and says nothing of how
 a law goes on. So the evidence is the geometric mean of both: on development series as good as the
-better one, and no worse on any kind of validation series (docs/published_data.md). With fewer than
+better one, and no worse on any kind of validation series (docs/back_tests.md). With fewer than
 5 batch sizes there is only the marginal likelihood.
 """
 

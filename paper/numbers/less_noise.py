@@ -11,7 +11,7 @@ from paper.numbers.back_test import FACTORS, Row, read_rows
 from paper.numbers.quoted import Quoted
 
 FEW, MANY = "5", "20"  # seeds of each batch size
-# Written down before the first of the sweeps was read (docs/published_data.md), per cent.
+# Written down before the first of the sweeps was read (docs/back_tests.md), per cent.
 EXPECTED: Final = (5, 8, 18)
 # What a choice among the runs' own luck gave is another record.
 RECORD, CHOSEN_BY = "backtest_fine_cases.csv", "by_surface"
