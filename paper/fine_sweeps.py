@@ -8,18 +8,23 @@ Each series is predicted from all its seeds and from parts of them: the seeds of
 are dealt into as many disjoint parts as they fill, and each part is a study of its own. Measured is
 always the mean over all seeds of the batch size.
 
-`backtest_fine_cases.csv` has a row a case and part, by the average of laws and today's practice.
+`backtest_fine_cases.csv` has a row a case and part, by the average of laws, by the same without
+what the prior says against critical batch sizes of few examples (`without_small_knees`: it came of
+the sweeps of digits, and the others check it), and by today's practice.
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import numpy as np
 
-from models_of_scaling.backtest.forecasters import mean_log_steps
+from models_of_scaling import priors
+from models_of_scaling.backtest.forecasters import AVERAGED, mean_log_steps
 from models_of_scaling.backtest.run import back_test
 from models_of_scaling.backtest.scores import Outcome
 from models_of_scaling.backtest.table_series import table_series
@@ -29,6 +34,7 @@ from models_of_scaling.published.series import PublishedSeries
 from paper.back_test_records import COMPARED, LEVEL, REPLICATES, RESULTS, case_rows, write
 
 SEEDS: Final = (5, 10, 20, 40)
+WITHOUT: Final = "without_small_knees"
 
 
 def fine_tables() -> list[Path]:
@@ -56,12 +62,15 @@ def parts_of_seeds(rows: Measurements, seeds: int) -> Iterator[Measurements]:
         yield rows.take(chosen)
 
 
-def outcomes_of(series: PublishedSeries, part: Measurements) -> list[Outcome]:
+def outcomes_of(
+    series: PublishedSeries, part: Measurements, *, forecasters: Sequence[str] = COMPARED
+) -> list[Outcome]:
     """Return the predictions from a part of a series' seeds, beside the mean of all of them.
 
     Args:
         series: with all its seeds.
         part: of its rows.
+        forecasters: whose.
     """
     sizes, logs = mean_log_steps(series.rows)
     measured = dict(zip(sizes.astype(int).tolist(), np.exp(logs).tolist(), strict=True))
@@ -69,12 +78,25 @@ def outcomes_of(series: PublishedSeries, part: Measurements) -> list[Outcome]:
         replace(each, measured=measured[each.case.batch_size])
         for each in back_test(
             [replace(series, measurements=part)],
-            forecasters=COMPARED,
+            forecasters=forecasters,
             replicates=REPLICATES,
             level=LEVEL,
         )
         if each.case.batch_size in measured
     ]
+
+
+def outcomes_without(series: PublishedSeries, part: Measurements) -> list[Outcome]:
+    """Return the average's predictions without what the prior says against small knees.
+
+    Args:
+        series: with all its seeds.
+        part: of its rows.
+    """
+    flat = replace(priors.CRITICAL_BATCH_SIZE, sd=math.inf)
+    with mock.patch.object(priors, "CRITICAL_BATCH_SIZE", flat):
+        found = outcomes_of(series, part, forecasters=(AVERAGED,))
+    return [replace(each, forecaster=WITHOUT) for each in found if each.forecaster == AVERAGED]
 
 
 def rows_of(series: PublishedSeries) -> list[dict[str, Any]]:
@@ -87,8 +109,8 @@ def rows_of(series: PublishedSeries) -> list[dict[str, Any]]:
     rows = []
     for seeds in SEEDS:
         for number, part in enumerate(parts_of_seeds(series.rows, seeds)):
-            outcomes = outcomes_of(series, part)
-            for name in COMPARED:
+            outcomes = [*outcomes_of(series, part), *outcomes_without(series, part)]
+            for name in (*COMPARED, WITHOUT):
                 cases = [each for each in outcomes if each.forecaster == name]
                 rows += [
                     {

@@ -2,11 +2,12 @@
 
     python -m paper.shortlists --out paper/results
 
-searches digits anew for each sweep seed and batch size below, chooses a winner by the runs and one
-by a surface through them (`--shortlist-by`), and measures each by fresh seeds: a few minutes of two
-cores. `shortlists_digits.csv` has a row a search: the mean log steps of each winner over its seeds,
-their standard deviation, and how many did not reach. With `--read` nothing is run: the table's
-summary is printed, as after a run.
+searches each workload anew for each sweep seed and batch size below, chooses a winner by the runs
+and one by a surface through them (`--shortlist-by`), and measures each by fresh seeds: half an hour
+of two cores, four minutes of it for digits. `shortlists.csv` has a row a search: the mean log steps
+of each winner over its seeds, their standard deviation, and how many did not reach. `--workload`
+runs one alone and leaves the others' rows. With `--read` nothing is run: the table's summary is
+printed, as after a run. MNIST is read from where BATCH_LIMIT_DATA says.
 """
 
 import argparse
@@ -29,16 +30,20 @@ from surrogate.run_sweep import SweepSettings
 from surrogate.search import next_stage
 from surrogate.shortlist import shortlist_of
 
-WORKLOAD: Final = "digits"
+MNIST: Final = "mnist_subset4096_width32"
 # Sweep seeds that no recorded sweep has, and batch sizes along the curve.
-SEARCHES: Final[Mapping[str, tuple[range, tuple[int, ...]]]] = {
-    "momentum": (range(10, 16), (4, 16, 32, 128, 512)),
-    "adam": (range(10, 15), (4, 16, 64, 256, 1024)),
-    "lars": (range(10, 14), (16, 64, 256, 1024)),
+SEARCHES: Final[Mapping[tuple[str, str], tuple[range, tuple[int, ...]]]] = {
+    ("digits", "momentum"): (range(10, 16), (4, 16, 32, 128, 512)),
+    ("digits", "adam"): (range(10, 15), (4, 16, 64, 256, 1024)),
+    ("digits", "lars"): (range(10, 14), (16, 64, 256, 1024)),
+    ("gaussian_mixture", "momentum"): (range(10, 16), (8, 64, 512)),
+    ("gaussian_mixture", "adam"): (range(10, 16), (8, 64, 512)),
+    (MNIST, "momentum"): (range(10, 16), (16, 128, 1024)),
+    (MNIST, "adam"): (range(10, 16), (16, 128, 1024)),
 }
 WAYS: Final = ("runs", "surface")
 SEEDS: Final = 20
-NAME: Final = "shortlists_digits.csv"
+NAME: Final = "shortlists.csv"
 
 
 def searched(plan: Plan, batch_size: int) -> list[Trial]:
@@ -92,17 +97,18 @@ def _name(trial: Trial) -> str:
     return json.dumps(dict(trial.hyper_parameters), sort_keys=True)
 
 
-def row_of(optimizer: str, seed: int, batch_size: int) -> dict[str, Any]:
+def row_of(workload: str, optimizer: str, seed: int, batch_size: int) -> dict[str, Any]:
     """Return a search's winners, each by its fresh seeds.
 
     Args:
+        workload: of the sweep.
         optimizer: of the sweep.
         seed: of the sweep.
         batch_size: examples per step.
     """
     by = {
         way: SweepSettings(
-            workload=WORKLOAD, optimizer=optimizer, out=Path(), seed=seed, shortlist_by=way
+            workload=workload, optimizer=optimizer, out=Path(), seed=seed, shortlist_by=way
         ).plan
         for way in WAYS
     }
@@ -121,7 +127,9 @@ def row_of(optimizer: str, seed: int, batch_size: int) -> dict[str, Any]:
     }
     seeds = range(last, last + SEEDS)
     repeats = run_again(plan, batch_size, list(winners.values()), "repeat", seeds)
-    row: dict[str, Any] = {"optimizer": optimizer, "seed": seed, "batch_size": batch_size}
+    row: dict[str, Any] = {
+        "workload": workload, "optimizer": optimizer, "seed": seed, "batch_size": batch_size,
+    }  # fmt: skip
     for way, winner in winners.items():
         steps = np.array([
             steps_to_target(trial, plan.target)
@@ -138,16 +146,16 @@ def row_of(optimizer: str, seed: int, batch_size: int) -> dict[str, Any]:
 
 
 def summaries(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say for each optimizer what the surface gains, and what tuning leaves by each way.
+    """Say for each workload and optimizer what the surface gains, and what tuning leaves each way.
 
     Args:
         rows: of `row_of`.
 
     Yields:
-        A line an optimizer. Searches where a winner's seed did not reach are counted, and left out.
+        A line for each. Searches where a winner's seed did not reach are counted, and left out.
     """
-    for optimizer in dict.fromkeys(str(row["optimizer"]) for row in rows):
-        all_of_it = [row for row in rows if row["optimizer"] == optimizer]
+    for key in dict.fromkeys(map(_study, rows)):
+        all_of_it = [row for row in rows if _study(row) == key]
         lost = {w: sum(int(row[f"{w}_not_reached"]) > 0 for row in all_of_it) for w in WAYS}
         of_it = [r for r in all_of_it if not any(int(r[f"{w}_not_reached"]) for w in WAYS)]
         gain = np.array([
@@ -156,11 +164,15 @@ def summaries(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         error = gain.std(ddof=1) / np.sqrt(len(gain))
         left = {way: _tuning_spread(of_it, way) for way in WAYS}
         yield (
-            f"{optimizer}: {len(of_it)} searches; by surface {100 * gain.mean():.1f} % +- "
+            f"{key}: {len(of_it)} searches; by surface {100 * gain.mean():.1f} % +- "
             f"{100 * error:.1f} % fewer steps; tuning's spread {100 * left['runs']:.1f} % by runs, "
             f"{100 * left['surface']:.1f} % by surface; winners with seeds that did not reach: "
             f"{lost['runs']} and {lost['surface']} of {len(all_of_it)}"
         )
+
+
+def _study(row: Mapping[str, Any]) -> str:
+    return f"{row['workload']} by {row['optimizer']}"
 
 
 def _tuning_spread(rows: Sequence[Mapping[str, Any]], way: str) -> float:
@@ -181,21 +193,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--workers", type=int, default=2, help="processes")
+    workloads = sorted({workload for workload, _ in SEARCHES})
+    parser.add_argument("--workload", choices=workloads, help="run this one's searches only")
     parser.add_argument("--read", action="store_true", help="run nothing")
     asked = parser.parse_args(arguments)
     path = asked.out / NAME
     if not asked.read:
         cells = [
-            (optimizer, seed, size)
-            for optimizer, (seeds, sizes) in SEARCHES.items()
+            (workload, optimizer, seed, size)
+            for (workload, optimizer), (seeds, sizes) in SEARCHES.items()
             for seed in seeds
             for size in sizes
+            if asked.workload in {None, workload}
         ]
+        kept = [row for row in _read(path) if row["workload"] not in {cell[0] for cell in cells}]
         with ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn")) as workers:
-            write(path, list(workers.map(row_of, *zip(*cells, strict=True))))
+            write(path, kept + list(workers.map(row_of, *zip(*cells, strict=True))))
+    for line in summaries(_read(path)):
+        print(line)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
     with path.open(encoding="utf-8", newline="") as stream:
-        for line in summaries(list(csv.DictReader(stream))):
-            print(line)
+        return list(csv.DictReader(stream))
 
 
 if __name__ == "__main__":

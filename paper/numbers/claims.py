@@ -42,6 +42,11 @@ def _less_noise_falls_short(numbers: Numbers) -> bool:
     return falls and all(b > 1.2 * e for b, e in zip(many[1:], expected[1:], strict=True))
 
 
+def _small_knees_checked(numbers: Numbers) -> bool:
+    score = numbers["less_noise"]["checked"]["winkler"]
+    return bool(score["averaged"] <= score["without_small_knees"])
+
+
 CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
     "no setting of the walks follows log t": lambda numbers: (
         numbers["walks"]["not_log"] == numbers["walks"]["settings"]
@@ -100,6 +105,12 @@ CLAIMS: Final[dict[str, Callable[[Numbers], bool]]] = {
     ),
     "with less noise the average is nearer from a quarter of B_crit on": lambda numbers: all(
         away < 0 for away in _beyond_practice(numbers, "near")
+    ),
+    "on sweeps recorded after the prior was cut the score is no worse with the cut": (
+        _small_knees_checked
+    ),
+    "on sweeps recorded after the prior was cut the average is nearer than practice": (
+        lambda numbers: all(away < 0 for away in _beyond_practice(numbers, "checked"))
     ),
     "from all origins of our sweeps practice is nearer at every distance": lambda numbers: all(
         row["error"]["value"] > row["practice"]["value"]

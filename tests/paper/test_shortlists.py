@@ -20,7 +20,7 @@ def planted(*, runs, surface, gain, searches=400, seeds=0.14):
 
     return [
         {
-            "optimizer": "momentum", "seed": seed, "batch_size": size,
+            "workload": "digits", "optimizer": "momentum", "seed": seed, "batch_size": size,
             "runs_log_steps": 5 + gain + mean(runs), "runs_sd": seeds, "runs_not_reached": 0,
             "surface_log_steps": 5 + mean(surface), "surface_sd": seeds, "surface_not_reached": 0,
         }
@@ -42,7 +42,7 @@ def test_a_search_whose_winner_misses_is_counted_and_left_out():
     rows = planted(runs=0.05, surface=0.02, gain=0.03, searches=10)
     rows[0] |= {"runs_not_reached": 3, "runs_log_steps": 99.0}
     [line] = summaries(rows)
-    assert line.startswith("momentum: 19 searches;")
+    assert line.startswith("digits by momentum: 19 searches;")
     assert line.endswith("1 and 0 of 20")
 
 
@@ -50,6 +50,6 @@ def test_the_page_says_what_the_record_says():
     page = (ROOT / "docs/search_protocol.md").read_text(encoding="utf-8")
     with (RESULTS / NAME).open(encoding="utf-8", newline="") as stream:
         lines = list(summaries(list(csv.DictReader(stream))))
-    assert len(lines) == 3
+    assert len(lines) == 7
     for line in lines:
         assert line in page
