@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models_of_scaling.diffusion.comparison import FEWEST_POINTS
 from models_of_scaling.diffusion.walk import Walk, learning_rate_drops
@@ -89,11 +90,17 @@ def read_walks(path: Path, choice: WalkChoice) -> dict[Setting, list[Walk]]:
     files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: has no CSV file")
-    found: dict[Setting, list[Walk]] = {}
+    found: dict[tuple[object, ...], tuple[Setting, list[Walk]]] = {}
     for file in files:
         for setting, walk in _walks_of(read_csv(file), choice):
-            found.setdefault(setting, []).append(walk)
-    return dict(sorted(found.items()))
+            found.setdefault(_key(setting), (setting, []))[1].append(walk)
+    return dict(found[key] for key in sorted(found))
+
+
+def _key(setting: Setting) -> tuple[object, ...]:
+    """Return what settings are told apart and sorted by: two unknown rates are the same."""
+    rate = -1.0 if math.isnan(setting.learning_rate) else setting.learning_rate
+    return setting.optimizer, setting.batch_size, rate, setting.drops
 
 
 def _walks_of(raw: RawTable, choice: WalkChoice) -> Iterator[tuple[Setting, Walk]]:
@@ -104,9 +111,11 @@ def _walks_of(raw: RawTable, choice: WalkChoice) -> Iterator[tuple[Setting, Walk
             known = f"; it has the layers {', '.join(layers)}" if choice.layer and layers else ""
             raise InputError(f"{raw.path}: column {name} is missing{known}")
     steps = raw.counts("steps")
-    distance = _numbers(raw, column)
+    # Outside of what was asked for a run may have diverged.
+    inside = (steps >= choice.from_steps) & (steps <= choice.to_steps)
+    distance = _numbers(raw, column, inside)
     rates = (
-        _numbers(raw, "learning_rate")
+        _numbers(raw, "learning_rate", inside)
         if "learning_rate" in raw.columns
         else np.full(len(steps), math.nan)
     )
@@ -118,21 +127,22 @@ def _walks_of(raw: RawTable, choice: WalkChoice) -> Iterator[tuple[Setting, Walk
                 f"{raw.path}: --clock learning_rate needs the columns learning_rate and "
                 "learning_rate_sum"
             )
-        sums = _numbers(raw, "learning_rate_sum")
+        sums = _numbers(raw, "learning_rate_sum", inside)
     for rows in _runs(raw):
         _check_rising(raw, rows, steps)
         kept = [
             row
             for row in rows
             # A layer that has not moved yet (a head that starts at zero gradient) has no logarithm.
-            if choice.from_steps <= steps[row] <= choice.to_steps and distance[row] > 0 < sums[row]
+            if inside[row] and distance[row] > 0 < sums[row]
         ]
         if len(kept) < FEWEST_POINTS:
             raise InputError(
                 f"{raw.place(rows[0])}: its run has {len(kept)} points with a distance above 0 "
                 f"between --from-steps and --to-steps; {FEWEST_POINTS} are needed"
             )
-        peak = float(rates[rows].max())
+        known = rates[rows][np.isfinite(rates[rows])]
+        peak = float(known.max()) if len(known) else math.nan
         drops = learning_rate_drops(steps[kept], rates[kept])
         if choice.clock == "learning_rate":
             drops = ()  # the clock itself slows down
@@ -164,10 +174,11 @@ def _check_rising(raw: RawTable, rows: list[int], steps: Floats) -> None:
             )
 
 
-def _numbers(raw: RawTable, column: str) -> Floats:
+def _numbers(raw: RawTable, column: str, inside: NDArray[np.bool_]) -> Floats:
     values = raw.values(column)
     with np.errstate(invalid="ignore"):
         bad = ~(np.isfinite(values) & (values >= 0))
-    raw.refuse(column, bad, "must be a finite number, not negative")
-    raw.refuse(column, values > _TOO_LARGE, f"must be at most {_TOO_LARGE:g}")
+        large = values > _TOO_LARGE
+    raw.refuse(column, inside & bad, "must be a finite number, not negative")
+    raw.refuse(column, inside & large, f"must be at most {_TOO_LARGE:g}")
     return values
