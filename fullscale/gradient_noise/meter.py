@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fullscale.gradient_noise.norms import GradientNorms
-from fullscale.gradient_noise.preconditioners import AdamDirections, lars_numbers, trust_ratios
+from fullscale.gradient_noise.preconditioners import AdamDirections, LarsNumbers, lars_numbers
 from fullscale.gradient_noise.step_norms import (
     Microbatch,
     StepNorms,
@@ -66,7 +66,7 @@ class NoiseMeter:
         self._step: StepNorms | None = None
         self._pending: list[Tensor] = []
         self._ratios: Tensor | None = None
-        self._lars: tuple[Tensor, Tensor] | None = None
+        self._lars: LarsNumbers | None = None
         self._adam: AdamDirections | None = None
         if preconditioner == "adam":
             self._adam = AdamDirections(optimizer, self.norms.parameters)
@@ -151,8 +151,7 @@ class NoiseMeter:
         if any(cut > 1 for cut in self._world.shards):
             both *= both.new_tensor(self._world.shards) / self._world.size
             torch.distributed.all_reduce(both)
-        eta, decay = self._lars
-        return trust_ratios(*both.sqrt(), eta_P=eta, decay_P=decay)
+        return self._lars.trust_ratios(*both.sqrt())
 
     def reduce(self) -> None:
         """Bring what is pending into the streams: all ranks together."""

@@ -5,12 +5,17 @@ step's gradients are drawn, so that the estimates stay unbiased. Momentum is lef
 over steps and changes no noise scale of a single one.
 
 - adam: P = 1 / (sqrt(v / (1 - beta2^t)) + epsilon), element by element (Kingma & Ba 2015,
-  arXiv:1412.6980, Algorithm 1); also RMSprop's, without the correction.
-- lars: P = the trust ratio eta |w| / (|g| + wd |w|), one number a tensor (You et al. 2017,
-  arXiv:1708.03888); |g| of the step before.
+  arXiv:1412.6980, Algorithm 1); also RMSprop's and Yogi's, without the correction. Optimizers that
+  make something else of a second moment (SOAP's lies in another basis, AdaBound's is cut off, Muon
+  has one for some tensors) are refused.
+- lars: P = the trust ratio eta |w| / (|g| + wd |w| + epsilon), one number a tensor (You et al.
+  2017, arXiv:1708.03888); |g| of the step before. Who has one: by our own optimizer's traits, in
+  others tensors of two axes or more.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,11 +24,20 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.optim import Optimizer
 
 from fullscale.gradient_noise.norms import local_part
+from fullscale.optimizers.parameter_groups import tensor_traits
+from fullscale.optimizers.registry import BATCH_RULES, UPDATE_RULES
+from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from models_of_scaling.errors import InputError
 
 PRECONDITIONERS = ("none", "adam", "lars")
 # The names of the second moment, of the count of steps and of epsilon: torch's, and our rules'.
-_SECOND_MOMENTS = ("exp_avg_sq", "second_moment", "square_avg")
+# The largest so far, of Adam's amsgrad, is what it divides by.
+_SECOND_MOMENTS = ("max_exp_avg_sq", "exp_avg_sq", "second_moment", "square_avg", "mean_square")
+# Of our rules, those whose direction is the gradient over the root of that moment, up to a factor
+# that is the same for all of a tensor: also under a wrapper.
+_ADAMS = frozenset({"adam", "adamw", "lamb", "radam", "rmsprop", "yogi"})
+# Entries of states beside a second moment that make another P of it: Adadelta's, centred RMSprop's.
+_MORE_THAN_A_MOMENT = ("acc_delta", "grad_avg")
 _STEPS = ("step", "steps")
 _TENSOR_PARALLEL = "tensor_parallel"  # the name of that dimension of Lightning's mesh
 
@@ -51,7 +65,16 @@ class AdamDirections:
         Args:
             optimizer: of the parameters.
             parameters: cut or whole.
+
+        Raises:
+            InputError: where the optimizer is one of ours whose P is another.
         """
+        name = _name_of(optimizer)
+        if name in {**UPDATE_RULES, **BATCH_RULES} and name not in _ADAMS:
+            raise InputError(
+                f"preconditioner 'adam': {name} does not divide by the root of a second moment; "
+                f"it is for {', '.join(sorted(_ADAMS))}, and torch's optimizers that do"
+            )
         self._optimizer, self._parameters = optimizer, parameters
         self._groups = group_of(optimizer)
         self._is_cut = any(isinstance(p, DTensor) for p in parameters)
@@ -101,7 +124,7 @@ class AdamDirections:
         """Return it as the optimizer has it; None before the first step.
 
         Raises:
-            InputError: where the optimizer has a state without one.
+            InputError: where the optimizer has a state without one, or makes something else of it.
         """
         state = self._optimizer.state.get(self._parameters[i], {})
         if not state:
@@ -111,6 +134,12 @@ class AdamDirections:
             raise InputError(
                 "preconditioner 'adam': the optimizer keeps no second moment, only "
                 f"{', '.join(state)}"
+            )
+        more = [name for name in _MORE_THAN_A_MOMENT if name in state]
+        if more:
+            raise InputError(
+                "preconditioner 'adam': the optimizer does not divide by the root of its second "
+                f"moment alone; it also keeps {', '.join(more)}"
             )
         return second
 
@@ -123,6 +152,15 @@ class AdamDirections:
             steps = local_part(steps) if isinstance(steps, Tensor) else steps
             second = second / (1 - beta2**steps)
         return second.sqrt() + float(group.get("eps", group.get("epsilon", 0.0)))
+
+
+def _name_of(optimizer: Optimizer) -> str:
+    """Return the name of our rule, without wrappers that leave its direction; "" for others."""
+    if not isinstance(optimizer, RuleOptimizer):
+        return ""
+    wrappers, _, name = optimizer.rule.name.rpartition(":")
+    # Its moments are those of another gradient.
+    return "saddle_free" if "saddle_free" in wrappers.split(":") else name
 
 
 def _over_data(tensor: Tensor) -> Tensor:
@@ -139,30 +177,42 @@ def _over_data(tensor: Tensor) -> Tensor:
     return parts[tensor.device_mesh.get_local_rank(at)]
 
 
-def trust_ratios(norm_w_P: Tensor, norm_g_P: Tensor, *, eta_P: Tensor, decay_P: Tensor) -> Tensor:
-    """Return LARS's ratio of each tensor; 1 where eta is NaN (not adapted) or a norm is zero.
+@dataclass(frozen=True, kw_only=True)
+class LarsNumbers:
+    """What LARS's ratios depend on besides norms, a number a tensor.
 
-    Args:
-        norm_w_P: of the weights.
-        norm_g_P: of the gradients.
-        eta_P: trust coefficients.
+    Attributes:
+        eta_P: trust coefficients; NaN where a tensor is not adapted.
         decay_P: weight decays.
+        epsilon_P: in the ratio's denominator.
     """
-    both = (norm_w_P > 0) & (norm_g_P > 0) & ~torch.isnan(eta_P)
-    bottom = torch.where(both, norm_g_P + decay_P * norm_w_P, torch.ones_like(norm_g_P))
-    return torch.where(both, eta_P * norm_w_P / bottom, torch.ones_like(bottom))
+
+    eta_P: Tensor
+    decay_P: Tensor
+    epsilon_P: Tensor
+
+    def trust_ratios(self, norm_w_P: Tensor, norm_g_P: Tensor) -> Tensor:
+        """Return LARS's ratio of each tensor; 1 where it is not adapted, or a norm is zero.
+
+        Args:
+            norm_w_P: of the weights.
+            norm_g_P: of the gradients.
+        """
+        both = (norm_w_P > 0) & (norm_g_P > 0) & ~torch.isnan(self.eta_P)
+        bottom = norm_g_P + self.decay_P * norm_w_P + self.epsilon_P
+        bottom = torch.where(both, bottom, torch.ones_like(norm_g_P))
+        return torch.where(both, self.eta_P * norm_w_P / bottom, torch.ones_like(bottom))
 
 
-def lars_numbers(optimizer: Optimizer, parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return each tensor's trust coefficient, NaN where it is not adapted, and weight decay.
+def lars_numbers(optimizer: Optimizer, parameters: Sequence[Tensor]) -> LarsNumbers:
+    """Return each tensor's trust coefficient, weight decay and epsilon.
 
     Args:
-        optimizer: whose groups have `trust_coefficient`; tensors of one axis (biases, scales of
-            norm layers) have no ratio.
+        optimizer: whose groups have `trust_coefficient`.
         parameters: of the optimizer.
 
     Returns:
-        Two vectors.
+        The numbers.
 
     Raises:
         InputError: where the groups have no trust coefficient.
@@ -170,6 +220,15 @@ def lars_numbers(optimizer: Optimizer, parameters: Sequence[Tensor]) -> tuple[Te
     groups, device = group_of(optimizer), parameters[0].device
     if any("trust_coefficient" not in groups[p] for p in parameters):
         raise InputError("preconditioner 'lars': the optimizer's groups have no trust_coefficient")
-    eta = [groups[p]["trust_coefficient"] if p.ndim > 1 else float("nan") for p in parameters]
-    decay = [groups[p].get("weight_decay", 0.0) if p.ndim > 1 else 0.0 for p in parameters]
-    return torch.tensor(eta, device=device), torch.tensor(decay, device=device)
+    traits_of = optimizer.traits_of if isinstance(optimizer, RuleOptimizer) else tensor_traits
+    traits = [traits_of(p) for p in parameters]
+    rows = [
+        (
+            groups[p]["trust_coefficient"] if each.adapted else math.nan,
+            groups[p].get("weight_decay", 0.0) if each.decayed else 0.0,
+            groups[p].get("epsilon", 0.0),
+        )
+        for p, each in zip(parameters, traits, strict=True)
+    ]
+    eta_P, decay_P, epsilon_P = torch.tensor(rows, device=device).T
+    return LarsNumbers(eta_P=eta_P, decay_P=decay_P, epsilon_P=epsilon_P)

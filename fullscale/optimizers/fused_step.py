@@ -14,12 +14,47 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.linalg import vector_norm
 
-from fullscale.optimizers.update_rule import InPlace, Numbers, decay_of
+from fullscale.optimizers.update_rule import InPlace, Numbers, State, decay_of
 
 # Elements that are worked on at once; measured on ResNet-50: smaller blocks cost more in calls.
 _BLOCK = 1 << 20
+_FUSED_TYPES = (torch.float32, torch.float64)
+
+
+def is_dense(parameter: Tensor) -> bool:
+    """Return whether a fused kernel may go over a tensor as if it were flat.
+
+    Args:
+        parameter: to be changed.
+    """
+    if isinstance(parameter, DTensor) or parameter.dtype not in _FUSED_TYPES:
+        return False
+    return parameter.is_contiguous() or (
+        parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def are_alike(parameter: Tensor, first: Tensor, gradient: Tensor, state: State) -> bool:
+    """Return whether all belong to one device and type, and lie in memory in the same order.
+
+    Args:
+        parameter: to be changed.
+        first: of the parameters that are changed with it.
+        gradient: its own.
+        state: its own.
+    """
+    others = [gradient, *(value for value in state.values() if value.shape == parameter.shape)]
+    return (
+        parameter.device == first.device
+        and parameter.dtype == first.dtype
+        and all(
+            value.stride() == parameter.stride() and value.dtype == parameter.dtype
+            for value in others
+        )
+    )
 
 
 def _sgd(

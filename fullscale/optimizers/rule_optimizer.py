@@ -6,17 +6,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.nn import Parameter
 
+from fullscale.optimizers.fused_step import are_alike, is_dense
 from fullscale.optimizers.gradient_rule import Step
 from fullscale.optimizers.layers import Layer
 from fullscale.optimizers.network_batch import NetworkBatch
 from fullscale.optimizers.parameter_groups import tensor_traits
 from fullscale.optimizers.update_rule import InPlace, Numbers, State, TensorTraits, UpdateRule
 from fullscale.optimizers.whole_tensors import settled, working_copy, write_tensor
-
-_FUSED_TYPES = (torch.float32, torch.float64)
 
 
 def initial_state(rule: UpdateRule, parameter: Tensor) -> State:
@@ -49,28 +47,6 @@ def initial_states(
         for name, own in rule.gradient_rule.init_states(copies, layers).items():
             states[name] |= own
     return states
-
-
-def _is_dense(parameter: Tensor) -> bool:
-    """Return whether a fused kernel may go over a tensor as if it were flat."""
-    if isinstance(parameter, DTensor) or parameter.dtype not in _FUSED_TYPES:
-        return False
-    return parameter.is_contiguous() or (
-        parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
-    )
-
-
-def _are_alike(parameter: Tensor, first: Tensor, gradient: Tensor, state: State) -> bool:
-    """Return whether all belong to one device and type, and lie in memory in the same order."""
-    others = [gradient, *(value for value in state.values() if value.shape == parameter.shape)]
-    return (
-        parameter.device == first.device
-        and parameter.dtype == first.dtype
-        and all(
-            value.stride() == parameter.stride() and value.dtype == parameter.dtype
-            for value in others
-        )
-    )
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -118,6 +94,19 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._new: set[Parameter] = set()
         super().__init__(everyone, complete)
         self._expect()
+
+    @property
+    def rule(self) -> UpdateRule:
+        """The method."""
+        return self._rule
+
+    def traits_of(self, parameter: Tensor) -> TensorTraits:
+        """Return what applies to one of its parameters.
+
+        Args:
+            parameter: of the optimizer.
+        """
+        return self._traits[cast("Parameter", parameter)]
 
     @property
     def keeps_state(self) -> bool:
@@ -216,7 +205,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def _step_fused(self, gradients: Mapping[Parameter, Tensor], numbers: Numbers) -> bool:
         """Take the step in place where the rule, the numbers and all tensors allow it."""
         fused = self._rule.fused
-        if fused is None or not gradients or not all(map(_is_dense, gradients)):
+        if fused is None or not gradients or not all(map(is_dense, gradients)):
             return False
         if not all(isinstance(number, float) for number in numbers.values()):
             return False
@@ -225,7 +214,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         tensors, first = [], next(iter(gradients))
         for parameter, gradient in gradients.items():
             state, traits = self.state[parameter], self._traits[parameter]
-            if not _are_alike(parameter, first, gradient, state):
+            if not are_alike(parameter, first, gradient, state):
                 return False
             tensors.append(
                 InPlace(parameter=parameter, gradient=gradient, state=state, traits=traits)
