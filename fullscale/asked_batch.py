@@ -101,7 +101,31 @@ class AskedBatch:
             losses=self._losses,
             parts=self._parts,
         )
+        self.batch.clip = self._clip()
         return self.batch
+
+    def _clip(self) -> float | None:
+        """Return the threshold of gradients elsewhere: the trainer clips the first gradient only.
+
+        Raises:
+            InputError: where a clipped gradient would be compared with parts that are not, or
+                clipping is not by the norm.
+        """
+        trainer, name = self._module.trainer, self._module.rule.name
+        clip = trainer.gradient_clip_val
+        if clip is None:
+            return None
+        if "parts" in self._rule.needs:
+            raise InputError(
+                f"--trainer.gradient_clip_val {clip:g}: {name} compares the gradient with those of "
+                "parts of its batch, which clipping would falsify; leave it out"
+            )
+        if trainer.gradient_clip_algorithm == "value" and "gradients elsewhere" in self._rule.needs:
+            raise InputError(
+                f"--trainer.gradient_clip_algorithm value: {name} clips its second gradient by its "
+                "norm alone; take norm"
+            )
+        return float(clip)
 
     def scores(self, batch: MicroBatch, *, forward: int) -> Tensor:
         """Return the network's scores, noting what the rule will ask.

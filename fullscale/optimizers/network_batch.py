@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
+from fullscale.gradient_clipping import clip_by_global_norm
 from fullscale.optimizers.gradient_rule import GradientRule, Tensors
 from fullscale.optimizers.layers import (
     Factors,
@@ -27,7 +28,14 @@ from models_of_scaling.errors import InputError
 
 
 class NetworkBatch:
-    """The examples of the optimizer step at hand; a trainer tells it of each forward."""
+    """The examples of the optimizer step at hand; a trainer tells it of each forward.
+
+    Attributes:
+        layers: with Kronecker factors.
+        forwards: noted in this step.
+        clip: threshold for the norm of gradients elsewhere, as the trainer clips its own; None
+            without.
+    """
 
     def __init__(
         self,
@@ -57,6 +65,7 @@ class NetworkBatch:
         self._network, self._rule = network, rule
         self._losses, self._parts = losses, parts
         self._processes = _num_processes() if is_shared else 1
+        self.clip: float | None = None
         self.layers = dict(layers) if "factors" in rule.needs else {}
         self._steps, self._is_due = 0, True
         self._watch = LayerWatch()
@@ -152,7 +161,7 @@ class NetworkBatch:
         }
 
     def gradients_at(self, parameters: Tensors) -> Tensors:
-        """Return the gradients of the step's loss at other weights, over all processes.
+        """Return the gradients of the step's loss at other weights, over all processes, clipped.
 
         Args:
             parameters: by name; written into the network and taken out again.
@@ -171,6 +180,8 @@ class NetworkBatch:
                 found[name] = self._averaged(parameter.grad)
             parameter.copy_(before[name][0])
             parameter.grad = before[name][1]
+        if self.clip is not None and found:
+            clip_by_global_norm(list(found.values()), threshold=self.clip)
         return found
 
     def _summed(self, tensor: Tensor) -> Tensor:
