@@ -22,7 +22,9 @@ def _init_state(parameter: Tensor) -> State:
 def _update(
     parameter: Tensor, gradient: Tensor, state: State, numbers: Numbers, traits: TensorTraits
 ) -> tuple[Tensor, State]:
-    sign = torch.sign(average(state["first_moment"], gradient, numbers["beta1"]))
+    blend = average(state["first_moment"], gradient, numbers["beta1"])
+    # torch's sign of what is no number is 0: a tensor that diverged would stand still, unseen.
+    sign = torch.where(torch.isnan(blend), blend, torch.sign(blend))
     direction = sign + decay_of(numbers, traits) * parameter
     first = average(state["first_moment"], gradient, numbers["beta2"])
     return parameter - numbers["learning_rate"] * direction, {"first_moment": first}

@@ -13,7 +13,14 @@ from fullscale.optimizers.gradient_rule import Step
 from fullscale.optimizers.layers import Layer
 from fullscale.optimizers.network_batch import NetworkBatch
 from fullscale.optimizers.parameter_groups import tensor_traits
-from fullscale.optimizers.update_rule import InPlace, Numbers, State, TensorTraits, UpdateRule
+from fullscale.optimizers.update_rule import (
+    InPlace,
+    Numbers,
+    State,
+    TensorTraits,
+    UpdateRule,
+    check_number,
+)
 from fullscale.optimizers.whole_tensors import settled, working_copy, write_tensor
 
 
@@ -77,9 +84,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             **numbers: the rule's other numbers; its defaults where missing.
 
         Raises:
-            ValueError: where the rule needs a batch and there is none.
+            ValueError: where a batch is needed and missing, or a number is one that no rule takes.
         """
         complete = rule.numbers(learning_rate=learning_rate, **numbers)
+        for name, number in complete.items():
+            check_number(name, number)
         complete["lr"] = complete.pop("learning_rate")
         if rule.gradient_rule is not None and batch is None:
             raise ValueError(f"{rule.name} makes its own gradient and needs a batch")
@@ -94,6 +103,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         self._new: set[Parameter] = set()
         super().__init__(everyone, complete)
         self._expect()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take more parameters, such as Lightning's fine-tuning callbacks thaw; traits by shape.
+
+        Args:
+            param_group: as torch has it.
+        """
+        super().add_param_group(param_group)
+        for parameter in self._all():
+            self._traits.setdefault(parameter, tensor_traits(parameter))
 
     @property
     def rule(self) -> UpdateRule:
@@ -152,7 +171,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             numbers = {name: group[name] for name in self._rule.defaults}
             numbers["learning_rate"] = group["lr"]
-            gradients = {p: p.grad for p in group["params"] if p.grad is not None}
+            gradients = {p: p.grad for p in group["params"] if p.grad is not None and p.numel() > 0}
             self._begin_states(gradients)
             if self._rule.gradient_rule is not None:
                 gradients = self._make_gradients(gradients, numbers)

@@ -21,6 +21,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fullscale.optimizers.eigen import symmetric_eigen
 from fullscale.optimizers.gradient_rule import GradientRule, Made, Step, Tensors
 from fullscale.optimizers.update_rule import UpdateRule
 
@@ -66,7 +67,7 @@ def _make(step: Step) -> Made:
         vectors.append(_unit(rest, rounding * size)[0])
     basis = torch.stack(vectors[:KRYLOV_VECTORS])
     inner = basis @ torch.stack(products).mT
-    values, turn = torch.linalg.eigh((inner + inner.mT) / 2)
+    values, turn = symmetric_eigen((inner + inner.mT) / 2)
     weights = turn @ (turn[0] * length / (values.abs() + step.numbers["damping"]))
     return Made(gradients=_like(weights @ basis, step.gradients))
 

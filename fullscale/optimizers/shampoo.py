@@ -17,6 +17,7 @@ gradient (L2).
 import torch
 from torch import Tensor
 
+from fullscale.optimizers.eigen import symmetric_eigen
 from fullscale.optimizers.moments import average
 from fullscale.optimizers.update_rule import (
     Number,
@@ -57,7 +58,7 @@ def _preconditioned(rows: Tensor, gathered: Tensor, epsilon: Number, power: floa
     """Multiply rows, shape (size, others), by (epsilon I + gathered)^power."""
     if gathered.ndim == 1:
         return (gathered + epsilon).pow(power)[:, None] * rows
-    values, vectors = torch.linalg.eigh(gathered)
+    values, vectors = symmetric_eigen(gathered)
     # Rounding may leave a zero eigenvalue slightly negative.
     powers = (values.clamp(min=0) + epsilon).pow(power)
     product: Tensor = vectors @ (powers[:, None] * (vectors.mT @ rows))

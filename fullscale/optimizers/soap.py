@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from fullscale.optimizers.eigen import symmetric_eigen
 from fullscale.optimizers.moments import average, correction, no_steps
 from fullscale.optimizers.update_rule import (
     Numbers,
@@ -86,7 +87,7 @@ def first_basis(gathered: Tensor) -> Tensor:
     Args:
         gathered: symmetric, positive semidefinite.
     """
-    values, vectors = torch.linalg.eigh(gathered)
+    values, vectors = symmetric_eigen(gathered)
     size = len(values)
     # Rounding leaves n units of the largest eigenvalue's last place where the truth is 0.
     smallest = 4 * size * torch.finfo(values.dtype).eps * values[-1:]
@@ -97,7 +98,7 @@ def first_basis(gathered: Tensor) -> Tensor:
     largest = torch.where(values[-1:] > 0, values[-1:], torch.ones_like(values[-1:]))
     kept = torch.where(filled, 2 + values / largest, torch.zeros_like(values))
     split = (vectors * kept) @ vectors.mT + empty @ (ranks[:, None] * empty)
-    basis: Tensor = torch.linalg.eigh((split + split.mT) / 2)[1]
+    basis = symmetric_eigen((split + split.mT) / 2)[1]
     return basis.flip(-1).contiguous()
 
 

@@ -22,6 +22,8 @@ from models_of_scaling.errors import InputError
 
 # Shares of the past that is kept: below 1, and searched by the logarithm of 1 - value.
 SHARES = frozenset({"momentum", "beta1", "beta2", "average_decay", "factor_decay"})
+# Counts of steps: with another number what is due then would never be due.
+_COUNTS = frozenset({"lookahead_steps", "average_start_steps", "average_period_steps"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +92,17 @@ def check_number(name: str, value: float) -> None:
         value: given.
 
     Raises:
-        InputError: where it is negative or not finite, a share is not below 1, or a period in
-            steps is not a whole number from 1 on.
+        InputError: where it is negative or not finite, a share is not below 1, a period in steps
+            is not a whole number from 1 on, or AdaScale's scale is below 1.
     """
-    if name.split()[-1] in SHARES and not 0 <= value < 1:
+    word = name.split()[-1]
+    if word in SHARES and not 0 <= value < 1:
         raise InputError(f"{name} {value:g} must be at least 0 and below 1")
-    if name.endswith("_every") and not (value >= 1 and float(value).is_integer()):
+    counts = word in _COUNTS or word.endswith("_every")
+    if counts and not (value >= 1 and float(value).is_integer()):
         raise InputError(f"{name} {value:g} must be a whole number of steps, at least 1")
+    if word == "adascale_scale" and not value >= 1:
+        raise InputError(f"{name} {value:g} must be at least 1: the batch over the smaller one")
     if not 0 <= value < math.inf:
         raise InputError(f"{name} {value:g} must be finite and not negative")
 
