@@ -15,7 +15,7 @@ Shapes: B examples, T places (1 for a linear layer of one vector), I inputs, O o
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -120,6 +120,21 @@ def layers_of(network: nn.Module) -> dict[str, Layer]:
             patches = {word: getattr(module, word) for word in words}
             found[f"{prefix}weight"] = Layer(path=path, bias=bias, patches=patches)
     return found
+
+
+def trained_layers(layers: Mapping[str, Layer], network: nn.Module) -> dict[str, Layer]:
+    """Return the layers whose weight trains; one with a frozen bias counts as one without.
+
+    Args:
+        layers: of `layers_of`.
+        network: the same one, as it trains.
+    """
+    trained = {name for name, weight in network.named_parameters() if weight.requires_grad}
+    return {
+        name: layer if layer.bias in trained else replace(layer, bias=None)
+        for name, layer in layers.items()
+        if name in trained
+    }
 
 
 def _is_plain(layer: nn.Conv2d) -> bool:

@@ -21,6 +21,7 @@ from fullscale.optimizers.layers import (
     LayerWatch,
     drawn_labels,
     score_gradients,
+    trained_layers,
     uniform_draws,
 )
 from fullscale.optimizers.whole_tensors import norm_of_all, working_copy, write_tensor
@@ -66,7 +67,7 @@ class NetworkBatch:
         self._losses, self._parts = losses, parts
         self._processes = _num_processes() if is_shared else 1
         self.clip: float | None = None
-        self.layers = dict(layers) if "factors" in rule.needs else {}
+        self.layers = trained_layers(layers, network) if "factors" in rule.needs else {}
         self._steps, self._is_due = 0, True
         self._watch = LayerWatch()
         self._sums: dict[str, Factors] = {}
