@@ -1,6 +1,7 @@
 """The learning-rate schedules by the names that recipes, sweeps and command lines use."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, Final
 
 from fullscale.schedules import Piecewise, Schedule, Triangular, WarmRestarts, WarmupPolynomial
@@ -44,6 +45,16 @@ SCHEDULES: Final[Mapping[str, Callable[..., Schedule]]] = {
     "piecewise": Piecewise,
 }
 
+_KINDS: Final[Mapping[str, type[Schedule]]] = {
+    **dict.fromkeys(("constant", "linear", "polynomial", "sqrt"), WarmupPolynomial),
+    **dict.fromkeys(("cosine", "warm_restarts"), WarmRestarts),
+    "triangular": Triangular,
+    **dict.fromkeys(("step", "slow_start", "piecewise"), Piecewise),
+}
+_LENGTHS: Final = frozenset({"warmup_steps", "num_train_steps"})
+_OF_A_SOURCE: Final = frozenset({"step", "slow_start"})  # whose pieces are given
+_PIECES: Final = frozenset({"boundaries", "factors"})
+
 
 def build_schedule(
     name: str, *, warmup_steps: int, num_train_steps: int, numbers: Mapping[str, Any]
@@ -64,14 +75,37 @@ def build_schedule(
     """
     if name not in SCHEDULES:
         raise InputError(f"schedule {name!r} is not one of {', '.join(SCHEDULES)}")
-    try:
-        return SCHEDULES[name](
-            warmup_steps=warmup_steps,
-            num_train_steps=num_train_steps,
-            **{name: tuple(x) if isinstance(x, list) else x for name, x in numbers.items()},
+    _check_numbers(name, numbers)
+    return SCHEDULES[name](
+        warmup_steps=warmup_steps,
+        num_train_steps=num_train_steps,
+        **{name: tuple(x) if isinstance(x, list) else x for name, x in numbers.items()},
+    )
+
+
+def _check_numbers(name: str, numbers: Mapping[str, Any]) -> None:
+    """Refuse numbers that a schedule does not take, lacks, or that are none."""
+    takes = {each.name: each for each in fields(_KINDS[name]) if each.name not in _LENGTHS}
+    if name in _OF_A_SOURCE:
+        takes = {key: each for key, each in takes.items() if key not in _PIECES}
+    unknown = [each for each in numbers if each not in takes]
+    if unknown:
+        raise InputError(
+            f"schedule {name}: does not take {', '.join(unknown)}; it takes {', '.join(takes)}"
         )
-    except TypeError:
-        raise InputError(f"schedule {name}: does not take {', '.join(numbers)}") from None
+    missing = [key for key, each in takes.items() if each.default is MISSING and key not in numbers]
+    if missing:
+        raise InputError(f"schedule {name}: needs {' and '.join(missing)}")
+    for key, value in numbers.items():
+        several = key in _PIECES
+        parts = value if several and isinstance(value, list | tuple) else [value]
+        if (parts is not value) == several or not all(map(_is_number, parts)):
+            rule = "a list of numbers" if several else "a number"
+            raise InputError(f"schedule {name}: {key} {value!r} must be {rule}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def schedule_pieces(

@@ -19,6 +19,8 @@ from typing import Final
 
 from models_of_scaling.errors import InputError
 
+# No run has so many steps.
+_LONGEST_CYCLE: Final = 50
 _RECORDED_ELSEWHERE: Final = frozenset({"warmup_steps", "num_train_steps", "end_factor"})
 
 
@@ -96,7 +98,7 @@ def _check_share(name: str, value: float) -> None:
 
 
 def _check_cycles(num_cycles: float) -> None:
-    if num_cycles < 1 or num_cycles != int(num_cycles):
+    if not (1 <= num_cycles < math.inf and num_cycles == int(num_cycles)):
         raise InputError(f"num_cycles {num_cycles} must be a whole number, at least 1")
 
 
@@ -117,11 +119,20 @@ class WarmupPolynomial(Schedule):
     end_factor: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check each field; an `InputError` names the value and the rule."""
+        """Check each field.
+
+        Raises:
+            InputError: naming the value and the rule.
+        """
         super().__post_init__()
         if not 0 <= self.decay_power < math.inf:
             raise InputError(f"decay_power {self.decay_power} must be finite and not negative")
         _check_share("end_factor", self.end_factor)
+        if self.decay_power == 0 and self.end_factor not in {0, 1}:
+            raise InputError(
+                "the rate is constant (decay_power 0) and never comes to its end, "
+                f"{self.end_factor} of the peak; leave the end out, or take another schedule"
+            )
 
     def course(self, left: float) -> float:
         """Return e + (1 - e) left^p; 0.0 ** 0.0 is 1.0, a constant rate."""
@@ -157,6 +168,11 @@ class WarmRestarts(Schedule):
         _check_cycles(self.num_cycles)
         if not 1 <= self.cycle_growth < math.inf:
             raise InputError(f"cycle_growth {self.cycle_growth} must be finite and at least 1")
+        if self.num_cycles * math.log(self.cycle_growth) > _LONGEST_CYCLE:
+            raise InputError(
+                f"num_cycles {self.num_cycles} of cycle_growth {self.cycle_growth}: the last cycle "
+                f"is more than exp({_LONGEST_CYCLE}) times the first; the rest has no step"
+            )
         _check_share("end_factor", self.end_factor)
 
     def course(self, left: float) -> float:

@@ -108,7 +108,22 @@ def test_a_slow_start_has_the_rates_of_its_source_over_its_peak():
 @pytest.mark.parametrize(
     ("name", "numbers", "words"),
     [
-        ("cosine", {"decay_power": 2.0}, "cosine: does not take decay_power"),
+        (
+            "cosine",
+            {"decay_power": 2.0, "end_factor": 0.1},
+            "cosine: does not take decay_power; it takes warmup_start, num_cycles, cycle_growth",
+        ),
+        ("step", {"end_factor": 0.1}, "does not take end_factor; it takes warmup_start$"),
+        ("piecewise", {"warmup_start": 0.1}, "piecewise: needs boundaries and factors"),
+        ("triangular", {"low_factor": "deep"}, "low_factor 'deep' must be a number"),
+        ("linear", {"warmup_start": True}, "warmup_start True must be a number"),
+        ("piecewise", {"boundaries": 0.5, "factors": [1, 1]}, "boundaries 0.5 must be a list of"),
+        ("piecewise", {"boundaries": ["a"], "factors": [1, 1]}, r"\['a'\] must be a list of num"),
+        ("triangular", {"num_cycles": [4]}, r"num_cycles \[4\] must be a number"),
+        ("constant", {"end_factor": 0.1}, "is constant .* never comes to its end, 0.1 of the peak"),
+        ("warm_restarts", {"num_cycles": math.nan}, "num_cycles nan must be a whole number"),
+        ("warm_restarts", {"num_cycles": math.inf}, "num_cycles inf must be a whole number"),
+        ("warm_restarts", {"num_cycles": 2000}, "num_cycles 2000 of cycle_growth 2.0: the last"),
         ("exponential", {}, "'exponential' is not one of constant, linear"),
         ("warm_restarts", {"num_cycles": 1.5}, "num_cycles 1.5 must be a whole number"),
         ("warm_restarts", {"cycle_growth": 0.5}, "cycle_growth 0.5 must be finite and at least 1"),
