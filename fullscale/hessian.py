@@ -13,6 +13,13 @@ import torch
 from curvlinops._torch_base import PyTorchLinearOperator  # noqa: PLC2701 - its only name in 3.0
 from torch import Tensor, nn
 
+from models_of_scaling.errors import InputError
+
+
+class NotFiniteError(InputError):
+    """The weights have no Hessian: a product with it overflowed, as in a run that diverged."""
+
+
 # A part of the loss: called, it returns the mean loss of its examples; its share of all examples.
 Part = tuple[Callable[[], Tensor], float]
 
@@ -55,7 +62,17 @@ class HessianOfLoss(PyTorchLinearOperator):  # type: ignore[misc]
         return self._parameters[0].dtype
 
     def _matmat(self, X: list[Tensor]) -> list[Tensor]:  # noqa: N803 - the interface's name
-        """Multiply a matrix, given as one tensor of shape (*shape, K) a parameter."""
+        """Multiply a matrix.
+
+        Args:
+            X: one tensor of shape (*shape, K) a parameter.
+
+        Returns:
+            The products, likewise.
+
+        Raises:
+            NotFiniteError: where the product is not finite; on all processes alike.
+        """
         columns = X[0].shape[-1]
         self.num_products += columns
         total = [torch.zeros_like(each) for each in X]
@@ -64,17 +81,21 @@ class HessianOfLoss(PyTorchLinearOperator):  # type: ignore[misc]
                 gradients = torch.autograd.grad(
                     loss(), self._parameters, create_graph=True, materialize_grads=True
                 )
-                for column in range(columns):
+                # Where the loss is linear, a gradient depends on nothing: its row is 0.
+                bent = [place for place, each in enumerate(gradients) if each.requires_grad]
+                for column in range(columns if bent else 0):
                     product = torch.autograd.grad(
-                        gradients,
+                        [gradients[place] for place in bent],
                         self._parameters,
-                        [each[..., column].contiguous() for each in X],
+                        [X[place][..., column].contiguous() for place in bent],
                         retain_graph=column + 1 < columns,
                         materialize_grads=True,
                     )
                     for sum_, part in zip(total, product, strict=True):
                         sum_[..., column].add_(part, alpha=share)
         self._sum(total)
+        if not torch.stack([each.isfinite().all() for each in total]).all():
+            raise NotFiniteError("the Hessian is not finite at these weights: the run has diverged")
         return total
 
     def loss_and_gradient(self) -> tuple[Tensor, list[Tensor]]:

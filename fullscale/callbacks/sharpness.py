@@ -19,14 +19,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch.optim import Optimizer
 
+from fullscale.callbacks.edge_of_stability import limit_of
 from fullscale.callbacks.point_callback import PointCallback, global_batch_size, optimizer_name
 from fullscale.callbacks.point_file import PointFile
 from fullscale.diagnostic_loss import fixed_batches, has_two_modes, held_still, loss_parts
 from fullscale.log_spaced import LogSpacedSteps
 from fullscale.weight_moves import is_cut, named_weights
-from models_of_scaling.curvature.stability import Method, stability_limit
 from models_of_scaling.errors import InputError
 
 _SEED = 0
@@ -151,7 +150,13 @@ class Sharpness(PointCallback):
             )
         if self._steps_seen < 0:
             self._steps_seen = trainer.global_step
-            self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+            # Of the first step: our module sets it when that begins, others' schedulers have.
+            ours = getattr(pl_module, "rate_of_step", None)
+            self._learning_rate = (
+                float(trainer.optimizers[0].param_groups[0]["lr"])
+                if ours is None
+                else float(ours(trainer.global_step))
+            )
             self._measure(trainer, pl_module, None)
 
     def on_train_batch_end(
@@ -193,11 +198,17 @@ class Sharpness(PointCallback):
             "learning_rate": self._learning_rate,
             "stability_limit": limit_of(trainer.optimizers[0], module, self._learning_rate),
         }
+        from fullscale.hessian import NotFiniteError
+
         rows: list[Row] = []
         spectra: list[Row] = []
+        self._latest = dict.fromkeys(self._latest, math.nan)
         for mode in ("evaluation", "training") if has_two_modes(module) else ("evaluation",):
-            with held_still(module, batch_norm_trains=mode == "training"):
-                row, nodes = self._point(trainer, module)
+            try:
+                with held_still(module, batch_norm_trains=mode == "training"):
+                    row, nodes = self._point(trainer, module)
+            except NotFiniteError:
+                return  # the run has diverged, and says so itself
             head: Row = {"steps": trainer.global_step, "batch_norm": mode}
             rows.append(known | {"batch_norm": mode} | row)
             spectra += [head | each for each in nodes]
@@ -209,7 +220,7 @@ class Sharpness(PointCallback):
             self._spectrum_file.add(*spectra)
 
     def _point(self, trainer: Trainer, module: LightningModule) -> tuple[Row, list[Row]]:
-        from fullscale.hessian import HessianOfLoss
+        from fullscale.hessian import HessianOfLoss, NotFiniteError
         from fullscale.spectral import (
             keskar_sharpness,
             lanczos_quadrature,
@@ -226,6 +237,8 @@ class Sharpness(PointCallback):
         )
         cost, size = self.cost, hessian.shape[0]
         loss, gradient = hessian.loss_and_gradient()
+        if not torch.stack([each.isfinite().all() for each in (loss, *gradient)]).all():
+            raise NotFiniteError("the loss is not finite at these weights: the run has diverged")
         squares = torch.stack([each.square().sum(dtype=torch.float64) for each in gradient])
         devices = [module.device] if module.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -270,31 +283,3 @@ class Sharpness(PointCallback):
             for node, weight in zip(*pairs, strict=True)
         ]
         return row, nodes
-
-
-def limit_of(optimizer: Optimizer, module: Any, learning_rate: float) -> float:
-    """Return the edge of stability of an optimizer, where it is known.
-
-    Args:
-        optimizer: torch's SGD, or the one of our module.
-        module: of the run.
-        learning_rate: of the step.
-
-    Returns:
-        The largest stable curvature of the loss without weight decay, which adds its own to it; NaN
-        for optimizers that turn or scale the gradient: theirs is another matrix's eigenvalue.
-    """
-    group = optimizer.param_groups[0]
-    rule = getattr(getattr(module, "rule", None), "name", None)
-    if rule is not None:
-        if rule not in {"sgd", "momentum", "nesterov"}:
-            return math.nan
-        numbers = module.numbers
-        method: Method = "nesterov" if rule == "nesterov" else "momentum"
-        momentum, decay = numbers.get("momentum", 0.0), numbers.get("weight_decay", 0.0)
-    elif isinstance(optimizer, torch.optim.SGD) and not group["dampening"]:
-        method = "nesterov" if group["nesterov"] else "momentum"
-        momentum, decay = group["momentum"], group["weight_decay"]
-    else:
-        return math.nan
-    return stability_limit(learning_rate, momentum=momentum, method=method) - float(decay)

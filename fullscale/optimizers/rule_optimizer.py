@@ -87,7 +87,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             ValueError: where a batch is needed and missing, or a number is one that no rule takes.
         """
         complete = rule.numbers(learning_rate=learning_rate, **numbers)
-        for name, number in complete.items():
+        for name, number in {**numbers, "learning_rate": learning_rate}.items():
             check_number(name, number)
         complete["lr"] = complete.pop("learning_rate")
         if rule.gradient_rule is not None and batch is None:
