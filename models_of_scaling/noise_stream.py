@@ -142,6 +142,7 @@ class NoiseStream:
             "blocks": [block.tolist() for block in self._blocks],
             "sum": self._sum.tolist(),
             "in_block": self._in_block,
+            "block_steps": self.window.block_steps,
             "steps_seen": self.steps_seen,
             "traces": list(self._traces),
         }
@@ -153,12 +154,18 @@ class NoiseStream:
             state: of a stream with the same window and layers.
 
         Raises:
-            InputError: where it has other layers.
+            InputError: where it has other layers, or blocks of another length.
         """
         total = np.array(state["sum"])
         if total.shape != (2, self.layers):
             raise InputError(
                 f"a noise-scale state of {total.shape[-1]} tensors does not fit {self.layers}"
+            )
+        length = int(state.get("block_steps", self.window.block_steps))
+        if length != self.window.block_steps:
+            raise InputError(
+                f"a noise-scale state in blocks of {length} steps does not fit blocks of "
+                f"{self.window.block_steps}: go on with the window_steps and blocks of before"
             )
         self._blocks = deque((np.array(b) for b in state["blocks"]), maxlen=self.window.blocks)
         self._sum, self._in_block = total, int(state["in_block"])

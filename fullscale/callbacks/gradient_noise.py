@@ -97,7 +97,7 @@ class GradientNoiseScale(Callback):
         self._loaded: dict[str, Any] = {}
         self._meter: NoiseMeter | None = None
         self._microbatch: Microbatch | None = None
-        self._problems: dict[str, Problem] = {}
+        self._problems = self._of_the_run = list[Problem]()
 
     def noise_scale(self, *, average: Average | None = None) -> NoiseScale:
         """Return the noise scale of the whole gradient; on every rank, without communication.
@@ -155,7 +155,7 @@ class GradientNoiseScale(Callback):
             layer,
             average=average or self.average,
             level=self.level,
-            problems=list(self._problems.values()),
+            problems=self._problems,
         )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -187,11 +187,12 @@ class GradientNoiseScale(Callback):
             world_size=trainer.world_size,
             copies=copies_of_a_batch(pl_module),
         )
-        self._microbatch, self._probes, self._problems = None, 0, {}
+        self._microbatch, self._probes, self._of_the_run = None, 0, list[Problem]()
         self._batch_norms = batch_norm_layers(pl_module)
         if getattr(trainer.strategy.model, "_comm_hooks", None):
             words = "a communication hook changes the sum over processes: |g|^2 is not exact"
-            self._problems["communication_hook"] = Problem(code="communication_hook", words=words)
+            self._of_the_run = [Problem(code="communication_hook", words=words)]
+        self._problems = self._of_the_run
         if self._loaded:
             self._meter.load_state_dict(self._loaded)
 
@@ -249,7 +250,7 @@ class GradientNoiseScale(Callback):
             return
         meter.reduce()
         coupled = any(layer.training for layer in self._batch_norms)
-        self._problems |= {each.code: each for each in meter.problems(batch_norm=coupled)}
+        self._problems = [*self._of_the_run, *meter.problems(batch_norm=coupled)]
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring in what is pending, before others report."""
@@ -287,12 +288,8 @@ class GradientNoiseScale(Callback):
 
 
 def _as_numbers(name: str, found: NoiseScale) -> dict[str, float]:
-    return {
-        name: found.estimate,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-        f"{name}_valid": float(found.valid),
-    }
+    ends = {f"{name}_low": found.low, f"{name}_high": found.high}
+    return {name: found.estimate, **ends, f"{name}_valid": float(found.valid)}
 
 
 def _is_alone(trainer: Trainer) -> bool:

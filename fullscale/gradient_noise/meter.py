@@ -4,6 +4,7 @@ Whoever trains says when a microbatch's backward pass begins and ends and when t
 is whole; nothing here knows Lightning. docs/noise_scale.md has the formulas.
 """
 
+from collections import deque
 from typing import Any
 
 import torch
@@ -30,8 +31,6 @@ class NoiseMeter:
         norms: of the last microbatch.
         stream: of the gradient, by tensor, then the sum.
         preconditioned: of the preconditioned gradient.
-        not_finite: steps left out because their gradient overflowed.
-        lone: steps left out because they had a single microbatch.
         microbatch_size: examples of a microbatch, on average over the last steps.
     """
 
@@ -60,12 +59,14 @@ class NoiseMeter:
         tensors = len(self.norms.parameters)
         self.stream = NoiseStream(window, layers=tensors + 1)
         self.preconditioned = NoiseStream(window, layers=tensors + 1)
-        self.not_finite = self.lone = 0
+        # What became of the last measured steps: kept, not_finite or lone.
+        self._outcomes: deque[str] = deque(maxlen=window.steps)
         self.microbatch_size = float("nan")
         self._world = World.of(self.norms.parameters, size=world_size, copies=copies)
         self._step: StepNorms | None = None
         self._pending: list[Tensor] = []
         self._ratios: Tensor | None = None
+        self._preconditioner = preconditioner
         self._lars: LarsNumbers | None = None
         self._adam: AdamDirections | None = None
         if preconditioner == "adam":
@@ -166,9 +167,8 @@ class NoiseMeter:
             # Both zero: the optimizer had no state yet.
             if trace[-1] or sq_norm[-1]:
                 self.preconditioned.add(trace, sq_norm)
-        self.not_finite += done.not_finite
-        self.lone += done.lone
-        if done.kept:
+        self._outcomes.extend(done.outcomes)
+        if "kept" in done.outcomes:
             self.microbatch_size = float(done.plain.microbatch_size.mean())
 
     def problems(self, *, batch_norm: bool) -> list[Problem]:
@@ -178,11 +178,17 @@ class NoiseMeter:
             batch_norm: whether some layer of it trains.
         """
         found = []
-        if self.not_finite:
-            words = f"{self.not_finite} steps had a gradient that was not finite; left out"
+        measured = len(self._outcomes)
+        skipped, lone = (self._outcomes.count(each) for each in ("not_finite", "lone"))
+        if skipped:
+            words = (
+                f"{skipped} of the last {measured} measured steps had a gradient that was not "
+                "finite; left out"
+            )
             found.append(Problem(code="skipped_steps", words=words))
-        if self.lone:
-            words = f"{self.lone} steps had one microbatch; left out"
+        # A step that is short because an epoch ends says nothing against the others.
+        if 2 * lone > measured:
+            words = f"{lone} of the last {measured} measured steps had one microbatch; left out"
             found.append(Problem(code="one_microbatch", words=words))
         if self.norms.in_parts:
             words = "a tensor's gradient came in parts within one backward pass: its norm is wrong"
@@ -205,8 +211,8 @@ class NoiseMeter:
         return {
             "stream": self.stream.state_dict(),
             "preconditioned": self.preconditioned.state_dict(),
-            "not_finite": self.not_finite,
-            "lone": self.lone,
+            "preconditioner": self._preconditioner,
+            "outcomes": list(self._outcomes),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -216,5 +222,7 @@ class NoiseMeter:
             state: of a meter of the same parameters and window.
         """
         self.stream.load_state_dict(state["stream"])
-        self.preconditioned.load_state_dict(state["preconditioned"])
-        self.not_finite, self.lone = int(state["not_finite"]), int(state["lone"])
+        # Another preconditioner's numbers are none of this one's: they begin anew.
+        if state.get("preconditioner", self._preconditioner) == self._preconditioner:
+            self.preconditioned.load_state_dict(state["preconditioned"])
+        self._outcomes.extend(state.get("outcomes", ()))  # older checkpoints have none

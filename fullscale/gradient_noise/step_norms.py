@@ -100,7 +100,7 @@ class StepNorms:
             return
         f, b, small = whole.factor, whole.examples, self._sample.examples
         self._norms *= f
-        self._sums = np.array([f, f / small, f**2 / b, 2, b])
+        self._sums = np.array([f, f / small, f**2 / b, 2, 2 * small])
 
     def record(self, big: Tensor, shards: Sequence[int], world: "World") -> Tensor:
         """Return the step as one vector that processes add up.
@@ -160,14 +160,13 @@ class StepMoments:
     Attributes:
         trace: of tr(Sigma), shape (K, P + 1).
         sq_norm: of |G|^2.
-        microbatch_size: mean examples of a microbatch, shape (K,).
-        batch_size: examples of a step.
+        microbatch_size: mean examples of a microbatch, shape (K,); of the smaller ones, where a
+            step's only one was measured beside some of its examples.
     """
 
     trace: Floats
     sq_norm: Floats
     microbatch_size: Floats
-    batch_size: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,16 +176,14 @@ class Reduced:
     Attributes:
         plain: of the gradient.
         preconditioned: of the preconditioned gradient; meaningless where none was asked for.
-        kept: steps with finite numbers and two microbatches.
-        not_finite: steps whose gradient overflowed: a scaler skips them.
-        lone: steps with a single microbatch, of which nothing can be said.
+        outcomes: of each step in order: "kept" with finite numbers and two microbatches;
+            "not_finite" where its gradient overflowed, which a scaler skips; "lone" with a single
+            microbatch, of which nothing can be said.
     """
 
     plain: StepMoments
     preconditioned: StepMoments
-    kept: int
-    not_finite: int
-    lone: int
+    outcomes: list[str]
 
 
 def reduce_records(records: Sequence[Tensor], world: World) -> Reduced:
@@ -220,14 +217,11 @@ def reduce_records(records: Sequence[Tensor], world: World) -> Reduced:
             trace=trace,
             sq_norm=sq_norm,
             microbatch_size=examples / microbatches,
-            batch_size=examples,
         )
 
     parts = [rows[:, i * count : (i + 1) * count] for i in range(4)]
     return Reduced(
         plain=moments(parts[0], parts[2]),
         preconditioned=moments(parts[1], parts[3]),
-        kept=len(rows),
-        not_finite=int((~finite).sum()),
-        lone=int((finite & ~several).sum()),
+        outcomes=np.where(~finite, "not_finite", np.where(several, "kept", "lone")).tolist(),
     )

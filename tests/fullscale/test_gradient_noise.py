@@ -146,7 +146,7 @@ def test_a_step_whose_gradient_overflows_is_left_out_and_counted():
         Planted(), loader(data, batch_size=SIZE), trainer={"accumulate_grad_batches": 4}
     )
     found = noise.noise_scale()
-    assert "1 steps had a gradient that was not finite" in found.reason
+    assert "1 of the last 16 measured steps had a gradient that was not finite" in found.reason
     assert np.isfinite(found.trace)
 
 
