@@ -1,6 +1,7 @@
 """What a run's settings say of the quantities that published runs record."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -116,11 +117,16 @@ def parse_settings(text: str, *, place: str) -> RunSettings:
     """
     content = read_yaml(text, place=place)
     _check_names(content["model"], place=place)
+    from fullscale.optimizer_flags import rule_numbers
     from fullscale.optimizers.registry import get_update_rule  # torch, a second
 
     try:
         rule = get_update_rule(str(content["model"].get("optimizer", "momentum")))
-        return settings_of(content, place=place, rule_defaults=rule.defaults)
+        found = settings_of(content, place=place, rule_defaults=rule.defaults)
+        model = {**MODEL_DEFAULTS, **content["model"]}
+        decay = {name: model[name] for name in ("momentum", "weight_decay")}
+        rule_numbers(rule, {**decay, **(model["optimizer_numbers"] or {})})
+        return found
     except InputError as error:
         words = str(error)
         raise InputError(words if words.startswith(place) else f"{place}: {words}") from error
@@ -153,9 +159,7 @@ def settings_of(
     model, data = {**MODEL_DEFAULTS, **content["model"]}, content["data"]
     if "global_batch_size" not in data:
         raise InputError(f"{place}: data.global_batch_size is missing: examples per optimizer step")
-    batch_size = int(_number(data["global_batch_size"], f"{place}: data.global_batch_size"))
-    if batch_size < 1:
-        raise InputError(f"{place}: data.global_batch_size {batch_size} must be at least 1")
+    batch_size = _batch_size(data["global_batch_size"], f"{place}: data.global_batch_size")
     numbers = {**(rule_defaults or {}), **(model["optimizer_numbers"] or {})}
     for name in ("momentum", "weight_decay"):
         if model[name] is not None:
@@ -177,12 +181,21 @@ def settings_of(
     }
     for name, flag in (("warmup_epochs", "warmup"), ("train_epochs", "train_duration")):
         quantities[name] = in_epochs(model[flag], batch_size=batch_size, flag=f"model.{flag}")
-    if quantities["peak_learning_rate"] <= 0:
-        raise InputError(f"{place}: model.learning_rate {model['learning_rate']} must be positive")
+    if not quantities["warmup_epochs"] < quantities["train_epochs"]:
+        raise InputError(
+            f"{place}: model.warmup {model['warmup']} must be shorter than model.train_duration "
+            f"{model['train_duration']}"
+        )
     coefficient = _number(
         numbers.get("trust_coefficient", USUAL_TRUST_COEFFICIENT), f"{place}: trust_coefficient"
     )
+    for name, value in (("learning_rate", model["learning_rate"]),
+                        ("optimizer_numbers.trust_coefficient", coefficient)):  # fmt: skip
+        if _number(value, f"{place}: model.{name}") <= 0:
+            raise InputError(f"{place}: model.{name} {value} must be positive")
     quantities["peak_learning_rate"] *= coefficient / USUAL_TRUST_COEFFICIENT
+    if model["adapt_regime_from"] is not None:
+        _adapt(quantities, model, batch_size=batch_size, place=place)
     target = Target.parse(str(model["target"]))
     return RunSettings(
         family=FAMILIES.get(str(model["optimizer"])),
@@ -199,8 +212,28 @@ def settings_of(
     )
 
 
+def _adapt(
+    quantities: dict[str, float], model: Mapping[str, Any], *, batch_size: int, place: str
+) -> None:
+    """Make rate and lengths those of the run, as `learning_rate.LearningRate` does."""
+    before = _batch_size(model["adapt_regime_from"], f"{place}: model.adapt_regime_from")
+    quantities["peak_learning_rate"] *= math.sqrt(batch_size / before)
+    for name, flag in (("warmup_epochs", "warmup"), ("train_epochs", "train_duration")):
+        if Duration.parse(str(model[flag]), flag=f"model.{flag}").unit != "steps":
+            quantities[name] *= batch_size / before
+
+
+def _batch_size(value: Any, place: str) -> int:
+    number = _number(value, place)
+    if number < 1 or not number.is_integer():
+        raise InputError(f"{place} {value} must be a whole number, at least 1")
+    return int(number)
+
+
 def _number(value: Any, place: str) -> float:
     try:
-        return float(value)
+        if not isinstance(value, bool) and math.isfinite(number := float(value)):
+            return number
     except (TypeError, ValueError):
-        raise InputError(f"{place} {value!r} must be a number") from None
+        pass
+    raise InputError(f"{place} {value!r} must be a finite number")

@@ -207,6 +207,24 @@ def test_the_command_says_remarks_with_exit_code_0_and_the_same_as_json(tmp_path
     assert remark["source"].startswith("mlperf_results_resnet_runs.csv lines ")
 
 
+def test_an_adapted_regime_is_compared_by_the_rate_and_lengths_that_it_comes_to():
+    adapted = settings(
+        "resnet50_lars_32k",
+        learning_rate=2.5,
+        warmup="0.25 epochs",
+        train_duration="5000 steps",
+        adapt_regime_from=256,
+    )
+    found = settings_of(adapted, place="my.yaml").quantities
+    plain = settings(
+        "resnet50_lars_32k",
+        learning_rate=2.5 * 128**0.5,
+        warmup="32 epochs",
+        train_duration="5000 steps",
+    )
+    assert found == pytest.approx(settings_of(plain, place="my.yaml").quantities)
+
+
 def test_the_page_shows_what_the_command_prints():
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
     shown = page.split("$ python -m fullscale.recipes lint mine.yaml\n")[1].split("\n```")[0]
@@ -229,8 +247,20 @@ GOOD = "model: {name: resnet50, optimizer: lars}\ndata: {global_batch_size: 3276
         ("model: {}\n", "section data is missing"),
         ("model: 3\ndata: {}\n", "section model is missing, or holds no settings"),
         ("model: {}\ndata: {}\n", "data.global_batch_size is missing"),
-        (GOOD.replace("32768", "many"), "data.global_batch_size 'many' must be a number"),
-        (GOOD.replace("32768", "0"), "data.global_batch_size 0 must be at least 1"),
+        (GOOD.replace("32768", "many"), "data.global_batch_size 'many' must be a finite"),
+        (GOOD.replace("32768", "0"), "global_batch_size 0 must be a whole number, at least 1"),
+        (GOOD.replace("32768", "99.5"), "global_batch_size 99.5 must be a whole number"),
+        (GOOD.replace("name: res", "learning_rate: .nan, name: res"), "nan must be a finite"),
+        (GOOD.replace("name: res", "learning_rate: true, name: res"), "True must be a finite"),
+        (GOOD.replace("name: res", "weight_decay: -1, name: res"), "-1 must be finite and not"),
+        (
+            GOOD.replace("name: res", "optimizer_numbers: {trust_coefficient: 0}, name: res"),
+            "model.optimizer_numbers.trust_coefficient 0.0 must be positive",
+        ),
+        (
+            GOOD.replace("name: res", "warmup: 20 epochs, name: res"),
+            "model.warmup 20 epochs must be shorter than model.train_duration 20 epochs",
+        ),
         (GOOD.replace("name: res", "lerning_rate: 1, name: res"), "did you mean learning_rate?"),
         (GOOD.replace("name: res", "learning_rate: 0, name: res"), "learning_rate 0 must be"),
         (GOOD.replace("name: res", "momentum: big, name: res"), "model.momentum 'big' must be"),
