@@ -23,6 +23,7 @@ from fullscale.batch_norm import batch_norm_layers
 from fullscale.gradient_noise.batch_reading import (
     BatchReading,
     OfBatch,
+    batch_norm_couples,
     copies_of_a_batch,
     knows_its_microbatches,
 )
@@ -188,7 +189,7 @@ class GradientNoiseScale(Callback):
             copies=copies_of_a_batch(pl_module),
         )
         self._microbatch, self._probes, self._of_the_run = None, 0, list[Problem]()
-        self._batch_norms = batch_norm_layers(pl_module)
+        self._batch_norms, self._coupled = batch_norm_layers(pl_module), False
         if getattr(trainer.strategy.model, "_comm_hooks", None):
             words = "a communication hook changes the sum over processes: |g|^2 is not exact"
             self._of_the_run = [Problem(code="communication_hook", words=words)]
@@ -205,6 +206,7 @@ class GradientNoiseScale(Callback):
         alone = _is_alone(trainer)
         if trainer.global_step % (self._probe_every if alone else self._every):
             return
+        self._coupled = batch_norm_couples(pl_module, self._batch_norms)
         if alone:
             self._probe(trainer, pl_module, batch, batch_idx)
         self._microbatch = self._reading.microbatch(trainer, pl_module, batch)
@@ -249,8 +251,7 @@ class GradientNoiseScale(Callback):
         if meter is None:
             return
         meter.reduce()
-        coupled = any(layer.training for layer in self._batch_norms)
-        self._problems = [*self._of_the_run, *meter.problems(batch_norm=coupled)]
+        self._problems = [*self._of_the_run, *meter.problems(batch_norm=self._coupled)]
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Bring in what is pending, before others report."""

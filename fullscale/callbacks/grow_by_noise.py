@@ -15,6 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fullscale.batch_norm import has_batch_norm
+from fullscale.callbacks.gradient_noise import GradientNoiseScale
 from fullscale.durations import Duration
 from fullscale.module import Classifier
 from models_of_scaling.errors import InputError
@@ -67,6 +69,7 @@ class GrowByNoise(Callback):
         self._bound = 0
         self._source: NoiseScaleSource | None = None
         self._steps_seen = 0
+        self._is_waiting = False  # for a valid noise scale, and has said so
 
     def prepare_run(self, callbacks: Sequence[Callback], module: Classifier) -> None:
         """Find what measures, and try out every batch size that the run may come to.
@@ -76,8 +79,8 @@ class GrowByNoise(Callback):
             module: prepared.
 
         Raises:
-            InputError: where nothing measures, a device's limit is not known, or a batch size can't
-                be cut.
+            InputError: where nothing measures, a device's limit is not known, a batch size can't be
+                cut, or the noise scale would never be valid.
         """
         data, flag = module.data, "--data.grow_by_noise"
         if not data.plan.growth.by_noise:
@@ -94,6 +97,16 @@ class GrowByNoise(Callback):
                 "--trainer.callbacks+=CLASS with a method noise_scale"
             )
         self._source = sources[0]
+        depends_on_cut = (
+            isinstance(sources[0], GradientNoiseScale)
+            and has_batch_norm(module.network)
+            and data.plan.layout.batch_norm_span is None
+        )
+        if depends_on_cut:
+            raise InputError(
+                f"{flag}: under batch norm the noise scale depends on how a step is cut, unless "
+                "--model.batch_norm_span says over how many examples its statistics are"
+            )
         self._bound = data.plan.growth.bound(data.plan.num_train_examples)
         size = data.plan.layout.global_batch_size
         while size <= self._bound:
@@ -121,7 +134,10 @@ class GrowByNoise(Callback):
         if not data.plan.is_due(steps, self._every) or steps >= data.plan.stop_steps:
             return
         before = data.plan.phases.phases[-1].batch_size
-        size, estimate = trainer.strategy.broadcast(self._wanted(before))
+        size, estimate, reason = trainer.strategy.broadcast(self._wanted(before))
+        if reason and not self._is_waiting and trainer.is_global_zero:
+            print(f"growth  batch stays {before}: {reason}", flush=True)
+        self._is_waiting = bool(reason)
         if size > before:
             first_step = data.grow(size)
             if trainer.is_global_zero:
@@ -131,12 +147,13 @@ class GrowByNoise(Callback):
                     flush=True,
                 )
 
-    def _wanted(self, size: int) -> tuple[int, float]:
-        """Return the batch size that the last estimate allows, and the estimate."""
+    def _wanted(self, size: int) -> tuple[int, float, str]:
+        """Return the batch size that the last estimate allows, it, and why it says nothing."""
         assert self._source is not None
         found = self._source.noise_scale()
         if not found.valid:
-            return size, found.estimate
+            reason = getattr(found, "reason", "") or "the noise scale is not valid"
+            return size, found.estimate, reason
         while size * self._factor <= min(self._share * found.estimate, self._bound):
             size *= self._factor
-        return size, found.estimate
+        return size, found.estimate, ""

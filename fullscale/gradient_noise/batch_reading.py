@@ -1,10 +1,11 @@
 """What a Lightning batch brings to a step's gradient: its examples, weight and loss scale."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from fullscale.gradient_noise.probe import count_examples
 from fullscale.gradient_noise.step_norms import Microbatch
@@ -29,6 +30,22 @@ def copies_of_a_batch(module: Any) -> int:
     mesh = module.device_mesh
     names = () if mesh is None else mesh.mesh_dim_names or ()
     return int(mesh["tensor_parallel"].size()) if mesh and "tensor_parallel" in names else 1
+
+
+def batch_norm_couples(module: Any, layers: Sequence[nn.Module]) -> bool:
+    """Return whether batch norm makes a microbatch's gradient depend on how the step is cut.
+
+    With a stated span of examples for each statistic, as our module can have, a step's groups are
+    the same in any cut: whole groups in a microbatch are then what examples are without batch norm.
+
+    Args:
+        module: Lightning's.
+        layers: its batch-norm layers.
+    """
+    if not any(layer.training for layer in layers):
+        return False
+    layout: Any = getattr(module, "layout", None)
+    return getattr(layout, "batch_norm_span", None) is None or layout.ranks_per_group > 1
 
 
 @dataclass(frozen=True, kw_only=True)

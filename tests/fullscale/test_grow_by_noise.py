@@ -53,6 +53,7 @@ def run(fit, tmp_path, monkeypatch):
         growths = [
             tuple(int(number) for number in re.findall(r"-> (\d+) from step (\d+)", line)[0])
             for line in said
+            if "->" in line
         ]
         return trial, torch.load(path, weights_only=True), rows, growths
 
@@ -151,6 +152,21 @@ def test_the_measured_noise_scale_of_a_run_grows_its_batch_and_changes_nothing_e
     assert (other.steps, other.examples) == (trial.steps, trial.examples)
 
 
+def test_a_batch_that_stays_says_why_once(fit, monkeypatch):
+    import fullscale.callbacks.grow_by_noise as growing
+
+    said = []
+    monkeypatch.setattr(growing, "print", lambda *w, **_: said.append(w[0]), raising=False)
+    code, _, err = fit(
+        *("--data.global_batch_size=32", "--model.train_duration=12 steps"),
+        *("--data.grow_by_noise=true", "--grow_by_noise.every=3 steps"),
+        "--data.max_per_device_batch_size=8",
+        "--trainer.callbacks+=fullscale.callbacks.gradient_noise.GradientNoiseScale",
+    )
+    assert code == 0, err
+    assert said == ["growth  batch stays 32: too few steps: 0 in 0 blocks, 8 are needed"]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -162,6 +178,13 @@ def test_the_measured_noise_scale_of_a_run_grows_its_batch_and_changes_nothing_e
         (("--grow_by_noise.factor=1",), "--grow_by_noise.factor 1 must be at least 2"),
         (("--grow_by_noise.share=0",), "--grow_by_noise.share 0.0 must be positive"),
         (("--data.batch_phases=['1 epochs: 64']",), "exclude each other"),
+        (
+            (
+                *("--model.name=resnet8", "--data.max_per_device_batch_size=16"),
+                "--trainer.callbacks+=fullscale.callbacks.gradient_noise.GradientNoiseScale",
+            ),
+            "unless --model.batch_norm_span says over how many examples its statistics are",
+        ),
     ],
 )
 def test_growth_by_noise_is_refused_in_one_line(fit, flags, words):
