@@ -28,7 +28,7 @@ from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.study_source import TableChoice, choose_trials, read_measurements
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import read_trials
-from surrogate.branching.plan import choose_base, plan_branches
+from surrogate.branching.plan import check_choice, choose_base, plan_branches
 from surrogate.run_sweep import SweepFailedError, SweepSettings, run_sweep
 from surrogate.rungs import add_workload_arguments, pop_workload
 from surrogate.training.training_device import device_name
@@ -124,6 +124,7 @@ def _read(parsed: argparse.Namespace) -> _Asked:
             f"--seeds {parsed.seeds}: {workload.name} gives expected losses, which have no seeds"
         )
     arguments["rules"] = tuple(rule.strip() for rule in arguments["rules"].split(","))
+    check_choice(checkpoints=parsed.checkpoints, rules=arguments["rules"])
     if parsed.max_batch_size is not None and parsed.max_batch_size < 2:
         raise InputError(f"--max-batch-size {parsed.max_batch_size} must be at least 2")
     if parsed.max_batch_size is not None and parsed.max_batch_size > workload.max_batch_size:

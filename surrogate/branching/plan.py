@@ -96,6 +96,25 @@ def choose_base(tuned: Sequence[Tuned], fit: FitRecord, asked: int | None) -> Tu
     return base
 
 
+def check_choice(*, checkpoints: int, rules: tuple[str, ...]) -> None:
+    """Refuse what no plan can have, before a sweep is run for it.
+
+    Args:
+        checkpoints: how many.
+        rules: of the learning rate.
+
+    Raises:
+        InputError: naming the flag, the value and the rule.
+    """
+    if checkpoints < 1:
+        raise InputError(f"--checkpoints {checkpoints} must be at least 1")
+    for rule in rules:
+        if rule not in RULES:
+            raise InputError(f"--rules: {rule!r} is not one of {', '.join(RULES)}")
+        if rules.count(rule) > 1:
+            raise InputError(f"--rules: {rule} is there twice")
+
+
 def plan_branches(
     base: Tuned,
     fit: FitRecord,
@@ -122,13 +141,9 @@ def plan_branches(
     Raises:
         InputError: naming the flag and the rule, or where no branch is possible.
     """
-    if checkpoints < 1:
-        raise InputError(f"--checkpoints {checkpoints} must be at least 1")
+    check_choice(checkpoints=checkpoints, rules=rules)
     if seeds and seeds < 3:
         raise InputError(f"--seeds {seeds} must be at least 3: the interval is from seeds")
-    for rule in rules:
-        if rule not in RULES:
-            raise InputError(f"--rules: {rule!r} is not one of {', '.join(RULES)}")
     size = base.batch_size
     steps = [
         steps
@@ -139,6 +154,11 @@ def plan_branches(
     ]
     if not steps:
         raise InputError(f"no run at batch size {size} reached {fit.target}")
+    if max_batch_size < 2 * size:
+        raise InputError(
+            f"branches begin at twice the base run's batch size, {2 * size}: --max-batch-size and "
+            f"the workload allow {max_batch_size:.0f}; give --batch-size a smaller one"
+        )
     run = size * sum(steps) / len(steps)
     doublings = math.floor(math.log2(min(run / MIN_BRANCH_STEPS, max_batch_size) / size))
     if doublings < 1:

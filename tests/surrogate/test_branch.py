@@ -176,6 +176,9 @@ def test_the_command_goes_from_trials_to_table_picture_and_record(tmp_path, caps
             "--max-batch-size 2048 must be at most 1024 (digits)",
         ),
         (["--workload", "digits", "--workers", "-1"], "--workers -1 must be at least 1"),
+        (["--workload", "digits", "--rules", "sqrt,sqrt"], "--rules: sqrt is there twice"),
+        (["--workload", "digits", "--rules", "cubic"], "--rules: 'cubic' is not one of"),
+        (["--workload", "digits", "--checkpoints", "0"], "--checkpoints 0 must be at least 1"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused_in_one_line(tmp_path, capsys, flags, words):
@@ -236,9 +239,14 @@ def test_all_lengths_are_multiples_of_the_largest_branch_whose_steps_are_enough(
         ({"seeds": 2}, "--seeds 2 must be at least 3"),
         ({"rules": ("cubic",)}, "--rules: 'cubic' is not one of linear, sqrt, none"),
         ({"checkpoints": 0}, "--checkpoints 0 must be at least 1"),
-        ({"max_batch_size": 4}, "fewer than 4 steps"),
+        ({"rules": ("none", "none")}, "--rules: none is there twice"),
+        ({"max_batch_size": 7}, "begin at twice the base run's batch size, 8: .* allow 7"),
     ):
         with pytest.raises(InputError, match=words):
             plan_branches(tuned_at(4), FIT, **{**choice, **change})
+    short = SimpleNamespace(**{**vars(FIT), "measured": SimpleNamespace(
+        batch_size=(4,), steps=(7.0,), reached=(True,))})  # fmt: skip
+    with pytest.raises(InputError, match="28 examples; .* fewer than 4 steps"):
+        plan_branches(tuned_at(4), short, **choice)
     with pytest.raises(InputError, match="no run at batch size 8 reached"):
         plan_branches(tuned_at(8), FIT, **choice)
