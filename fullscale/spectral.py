@@ -87,7 +87,7 @@ def keskar_sharpness(
         max_iterations: of L-BFGS-B.
 
     Returns:
-        Percent; 0 or more.
+        Percent; 0 or more, NaN where the loss in the box is not finite.
     """
     sizes = [each.numel() for each in parameters]
     before = [each.detach().clone() for each in parameters]
@@ -120,8 +120,8 @@ def keskar_sharpness(
         )
     finally:
         _write(parameters, before)
-    loss = -start
-    return 100 * max(0.0, -float(found.fun) * size - loss) / (1 + loss)
+    loss, rise = -start, -float(found.fun) * size + start
+    return 100 * max(rise, 0.0) / (1 + loss)  # in this order a rise of NaN stays
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The sharpness at a run's edges: its first point, where it diverges, losses that are flat."""
 
 import csv
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 pytest.importorskip("curvlinops")
 from fullscale.hessian import HessianOfLoss, NotFiniteError
+from fullscale.spectral import keskar_sharpness
 
 RUN = (
     *("--data.global_batch_size=64", "--model.name=mlp_width8", "--model.train_duration=6 steps"),
@@ -57,3 +59,10 @@ def test_a_product_that_overflows_says_that_the_run_has_diverged():
     weight = nn.Parameter(torch.tensor([1e30]))
     with pytest.raises(NotFiniteError, match="the run has diverged"):
         hessian_of(lambda: torch.sum(weight**4), weight) @ torch.ones(1)
+
+
+def test_keskars_sharpness_of_a_box_in_which_the_loss_is_no_number_is_none():
+    weight = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    hessian = hessian_of(lambda: torch.sum(2 - torch.sqrt(1 + 1e3 * (1 - weight))), weight)
+    assert math.isnan(keskar_sharpness(hessian, [weight], epsilon=1e-2))
+    assert float(weight.detach()) == 1.0
