@@ -4,6 +4,7 @@ The baseline is an optimizer at a constant rate without weight decay. Learning r
 no ingredients: they are tuned anew at every rung, as are the rule's own searched numbers.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -142,9 +143,11 @@ def _number(model: Mapping[str, Any], name: str, where: str) -> float:
     if value is None:
         return 0.0
     try:
-        return float(value)
+        if not isinstance(value, bool) and math.isfinite(number := float(value)):
+            return number
     except (TypeError, ValueError):
-        raise InputError(f"{where}: model.{name} {value!r} is no number") from None
+        pass
+    raise InputError(f"{where}: model.{name} {value!r} must be a finite number")
 
 
 def _plain(name: str, value: float, words: str) -> Ingredient | None:
@@ -159,7 +162,7 @@ def _schedule(model: Mapping[str, Any], where: str) -> Ingredient | None:
     name = str(model.get("schedule") or MODEL_DEFAULTS["schedule"])
     words = f"{name} decay"
     if name == "polynomial":
-        power = float(model.get("decay_power", MODEL_DEFAULTS["decay_power"]))
+        power = _number({**MODEL_DEFAULTS, **model}, "decay_power", where)
         if power not in _POWERS:
             known = ", ".join(f"{each:g}" for each in _POWERS)
             raise InputError(f"{where}: model.decay_power {power:g} is not one of {known}")
@@ -188,6 +191,10 @@ def _warmup(model: Mapping[str, Any], data: Mapping[str, Any], where: str) -> In
             for each in (warmup, whole)
         ]
         amounts = float(steps[0]), float(steps[1])
+    if not amounts[0] < amounts[1]:
+        raise InputError(
+            f"{where}: model.warmup {warmup} must be shorter than model.train_duration {whole}"
+        )
     share = amounts[0] / amounts[1]
     return Ingredient(
         name="warmup", words=f"warm-up over {100 * share:.3g} % of the run", value=share

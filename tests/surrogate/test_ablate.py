@@ -96,7 +96,10 @@ def test_ingredients_name_a_study_of_their_own_and_none_keeps_the_old_name(tmp_p
     [
         ({"warmup": "10 steps"}, "must have one unit"),
         ({"decay_power": 3.0}, "decay_power 3 is not one of"),
-        ({"weight_decay": "much"}, "'much' is no number"),
+        ({"decay_power": "two"}, "model.decay_power 'two' must be a finite number"),
+        ({"weight_decay": "much"}, "'much' must be a finite number"),
+        ({"weight_decay": True}, "model.weight_decay True must be a finite number"),
+        ({"train_duration": "0 epochs"}, "must be shorter than model.train_duration 0 epochs"),
         ({"label_smoothing": 1.5}, "--label-smoothing 1.5 must be in [0, 1)"),
     ],
 )
