@@ -24,4 +24,5 @@ def kept_bytes_per_example(
     network = copy.deepcopy(network).to("meta").eval()
     images = torch.empty((_PROBE_EXAMPLES, *image_shape), dtype=dtype, device="meta")
     labels = torch.empty(_PROBE_EXAMPLES, dtype=torch.int64, device="meta")
-    return kept_for_backward(network, images, labels) / _PROBE_EXAMPLES
+    with torch.enable_grad():  # whoever asks may have switched it off, and nothing would be kept
+        return kept_for_backward(network, images, labels) / _PROBE_EXAMPLES

@@ -15,9 +15,6 @@ from surrogate.training.mapped_step import program_of
 from surrogate.training.stacked_network import Stacked
 from surrogate.training.task import Task
 
-# Images of a forward: the activations of a small network stay in cache.
-_IMAGES = 2_048
-
 
 def mean_loss_and_accuracy(
     task: Task, parameters: Stacked, buffers: Stacked, *sets: tuple[Tensor, Tensor]
@@ -34,10 +31,11 @@ def mean_loss_and_accuracy(
         Shape (S, 2).
     """
     totals: list[Any] = [0] * len(sets)
+    at_once = task.images_of_a_forward
     # What fits into one forward of each set is one program: a call costs like a forward.
-    for start in range(0, max(len(labels) for _, labels in sets), _IMAGES):
+    for start in range(0, max(len(labels) for _, labels in sets), at_once):
         left = [place for place, (_, labels) in enumerate(sets) if start < len(labels)]
-        parts = [tuple(tensor[start : start + _IMAGES] for tensor in sets[p]) for p in left]
+        parts = [tuple(tensor[start : start + at_once] for tensor in sets[p]) for p in left]
         given = parameters, buffers, tuple(parts)
         key = ("evaluation", *(len(labels) for _, labels in parts))
         if key not in task.programs:
