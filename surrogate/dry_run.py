@@ -26,6 +26,8 @@ from surrogate.workloads import Workload, get_workload
 _SHARES = (0.06, 0.12, 0.25)
 # Members leave as they reach or diverge: the mean population over a search's life, as a share.
 _MEAN_POPULATION = 0.6
+# Full evaluations of a screened run, and what few images of the others cost, as a share of all.
+_SCREENED_SHARE = 0.5
 _START_SECONDS = 6.0  # a process imports torch and traces its first steps
 
 
@@ -191,7 +193,8 @@ class _Times:
         whole = budget.epochs is not None  # every run goes to its end
         steps = budget.steps(size) if whole else min(factor * fewest_steps, budget.steps(size))
         members = count * (_MEAN_POPULATION if searching else 1.0)
-        return steps * times.step(members) + _evaluations(steps) * members * times.evaluation
+        evaluations = _evaluations(steps) * (_SCREENED_SHARE if self._plan.screens(name) else 1.0)
+        return steps * times.step(members) + evaluations * members * times.evaluation
 
     def _at(self, size: int) -> StepTimes:
         logs = np.log(list(self._known))

@@ -29,6 +29,7 @@ from surrogate.training.evaluation import mean_loss_and_accuracy
 from surrogate.training.mapped_step import take_step
 from surrogate.training.members import Member
 from surrogate.training.memory_limit import members_at_once, waiting_device
+from surrogate.training.screen import Screen
 from surrogate.training.sizes import part_sizes
 from surrogate.training.stacked_network import Stacked
 from surrogate.training.task import Changing, Task
@@ -177,6 +178,17 @@ class Population:
             )
             train_loss, _, loss, accuracy = found.flatten().tolist()
         return train_loss, loss, accuracy
+
+    def could_meet(self, place: int, screen: Screen, *, most_loss: float) -> bool:
+        """Return whether few images leave it open that the member at a place meets its target.
+
+        Args:
+            place: of the member.
+            screen: of the task and the target.
+            most_loss: a loss above it, or one that is no number, wants a full evaluation too.
+        """
+        with torch.no_grad():
+            return not screen.is_far(*self._evaluated_at(place), most_loss=most_loss)
 
     def _evaluated_at(self, place: int) -> tuple[Stacked, Stacked]:
         """Return the weights and buffers that the member at a place is evaluated with."""

@@ -19,6 +19,7 @@ PROTOCOL_VERSION = 2  # raised when the same settings would plan other trials
 _SEEDS_PER_SWEEP = 1_000
 
 ShortlistBy = Literal["runs", "surface"]
+Evaluations = Literal["all", "screened"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Protocol:
         border_margin: share of a log range within which an optimum counts as on the border.
         widening_width: share of the log range that a widening adds.
         max_widenings: at most so many a batch size.
+        evaluations: whether runs that choose are evaluated fully at every step of the grid, or only
+            now and then and where they could have met the target (`surrogate.training.screen`).
         race_least: where it is more than 0, a search stage is a race (`surrogate.race`) that stops
             all but so many; with a searched length or a fixed one there is none.
     """
@@ -55,6 +58,7 @@ class Protocol:
     widening_width: float = 0.3
     max_widenings: int = 2
     race_least: int = 0
+    evaluations: Evaluations = "all"
 
     def __post_init__(self) -> None:
         """Check each field.
@@ -73,6 +77,9 @@ class Protocol:
         if self.shortlist_by not in get_args(ShortlistBy):
             ways = ", ".join(get_args(ShortlistBy))
             raise InputError(f"--shortlist-by {self.shortlist_by!r} is not one of {ways}")
+        if self.evaluations not in get_args(Evaluations):
+            ways = ", ".join(get_args(Evaluations))
+            raise InputError(f"--evaluations {self.evaluations!r} is not one of {ways}")
         if not self.slowest_factor > 1:
             raise InputError(f"slowest_factor {self.slowest_factor} must exceed 1")
 
@@ -156,6 +163,14 @@ class Plan:
         fixed = self.budget.epochs is not None or self.schedule.has_length
         return self.protocol.race_least > 0 and is_search and not fixed
 
+    def screens(self, stage: str) -> bool:
+        """Return whether a stage's runs are screened: never those that are the measurement.
+
+        Args:
+            stage: its name.
+        """
+        return self.protocol.evaluations == "screened" and stage != "repeat"
+
     @property
     def _named_protocol(self) -> dict[str, object]:
         content: dict[str, object] = asdict(self.protocol) | {"repeats": None}
@@ -164,6 +179,8 @@ class Plan:
             del content["race_least"]
         if self.protocol.shortlist_by == "runs":
             del content["shortlist_by"]
+        if self.protocol.evaluations == "all":
+            del content["evaluations"]
         return content
 
     @property

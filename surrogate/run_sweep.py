@@ -20,7 +20,7 @@ from models_of_scaling.targets import Target
 from models_of_scaling.tuning_cost import TuningCost, tuning_cost
 from surrogate.executors import SweepFailedError, Workers, folder_workers
 from surrogate.progress import SweepProgress
-from surrogate.protocol import Plan, Protocol, ShortlistBy
+from surrogate.protocol import Evaluations, Plan, Protocol, ShortlistBy
 from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
 from surrogate.study_record import planned_trials, write_study_record
@@ -47,6 +47,7 @@ class SweepSettings:
         trials: configurations searched at each batch size; None for 64, or 32 in a quick sweep.
         repeats: fresh seeds of the best; None for 5, or 2 in a quick sweep.
         shortlist_by: what says which configurations are compared on fresh seeds.
+        evaluations: at which steps the runs that choose are evaluated fully.
         run: how long a run is, its schedule and weight decay.
         seed: of the sweep.
         workers: processes; 0 for one per core, or per GPU where those are given.
@@ -63,6 +64,7 @@ class SweepSettings:
     trials: int | None = None
     repeats: int | None = None
     shortlist_by: ShortlistBy = "runs"
+    evaluations: Evaluations = "all"
     run: RunChoice = field(default_factory=RunChoice)
     seed: int = 0
     workers: int = 0
@@ -91,6 +93,8 @@ class SweepSettings:
             raise InputError(f"--{flag}: {self.workload} is a simulator, without network or loss")
         if workload.deterministic and self.shortlist_by != "runs":
             raise InputError(f"--shortlist-by {self.shortlist_by}: {self.workload} has no luck")
+        if workload.engine != "population" and self.evaluations != "all":
+            raise InputError(f"--evaluations {self.evaluations}: {self.workload} has no images")
         for size in self.sizes:
             _ = self.plan.space_at(size)
 
@@ -117,6 +121,7 @@ class SweepSettings:
                 repeats=1 if workload.deterministic else repeats,
                 shortlist=1 if workload.deterministic else min(base.shortlist, max(trials, 1)),
                 shortlist_by=self.shortlist_by,
+                evaluations=self.evaluations,
                 zoom_widths=workload.zoom_widths,
                 seed=self.seed,
             ),

@@ -85,6 +85,7 @@ def write_study_record(settings: "SweepSettings") -> None:
                 "trials",
                 "repeats",
                 "shortlist_by",
+                "evaluations",
                 "seed",
                 "quick",
             )

@@ -73,6 +73,13 @@ def sweep_parser(description: str) -> argparse.ArgumentParser:
         help="what chooses the best of the search: their own runs, or a surface through all "
         "(default: runs)",
     )
+    parser.add_argument(
+        "--evaluations",
+        default="all",
+        metavar="{all,screened}",
+        help="of the runs that choose: at all steps, or where 256 images can't rule the target out "
+        "(default: all)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the whole sweep (default: 0)")
     add_run_arguments(parser)
     add_design_arguments(parser)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.trials import Trial, read_trials, table_to_trials, write_trials
-from surrogate.evaluation_grid import last_evaluation
+from surrogate.evaluation_grid import end_of_slow_runs
 from surrogate.protocol import Plan, Stage
 from surrogate.race import cut_trial
 from surrogate.workloads import get_workload
@@ -170,7 +170,8 @@ def cut_alike(trials: Sequence[Trial], plan: Plan, stage: Stage) -> list[Trial]:
     uncut = simulated or stage.name == "repeat" or plan.budget.epochs is not None
     if uncut or not known:
         return list(trials)
-    budget = last_evaluation(int(plan.protocol.slowest_factor * min(known)))
+    limit = int(plan.protocol.slowest_factor * min(known))
+    budget = end_of_slow_runs(limit, screened=plan.screens(stage.name))
     return [cut_trial(trial, budget) if trial.steps > budget else trial for trial in trials]
 
 

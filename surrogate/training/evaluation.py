@@ -47,18 +47,51 @@ def mean_loss_and_accuracy(
     ])
 
 
+def losses_and_right(
+    task: Task, parameters: Stacked, buffers: Stacked, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of one member on each of a few images, and 1 where its answer is right, or 0.
+
+    Args:
+        task: of the member; it keeps the programs, one for each number of images.
+        parameters: of the member, unstacked.
+        buffers: likewise.
+        images: shape (N, channels, height, width), as the task keeps them.
+        labels: shape (N,).
+
+    Returns:
+        Two of shape (N,).
+    """
+    found = []
+    for start in range(0, len(labels), task.images_of_a_forward):
+        part = slice(start, start + task.images_of_a_forward)
+        given = parameters, buffers, images[part], labels[part]
+        key = ("each", len(given[-1]))
+        if key not in task.programs:
+            task.programs[key] = program_of(task, functools.partial(_by_example, task), given)
+        found.append(task.programs[key](*given))
+    losses, right = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return losses, right
+
+
 def _sums(
     task: Task, parameters: Stacked, buffers: Stacked, sets: tuple[tuple[Tensor, Tensor], ...]
 ) -> tuple[Tensor, ...]:
     """Return for each set the summed loss and the number of right answers, shape (2,)."""
     found = []
     for images, labels in sets:
-        numbers = task.to_numbers(images)
-        logits = task.stacked_network.evaluate_forward(parameters, buffers, numbers)
-        # Classes first, as in the step: ten times faster than cross_entropy on (N, classes).
-        log_probability = functional.log_softmax(logits.T.contiguous(), dim=0)
-        losses = -log_probability.gather(0, labels[None])[0]
-        # Over the last axis instead, where a CPU's argmax is the fast one.
-        right = (logits.argmax(dim=1) == labels).to(losses.dtype)
+        losses, right = _by_example(task, parameters, buffers, images, labels)
         found.append(torch.stack([losses.sum(), right.sum()]))
     return tuple(found)
+
+
+def _by_example(
+    task: Task, parameters: Stacked, buffers: Stacked, images: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    numbers = task.to_numbers(images)
+    logits = task.stacked_network.evaluate_forward(parameters, buffers, numbers)
+    # Classes first, as in the step: ten times faster than cross_entropy on (N, classes).
+    log_probability = functional.log_softmax(logits.T.contiguous(), dim=0)
+    losses = -log_probability.gather(0, labels[None])[0]
+    # Over the last axis instead, where a CPU's argmax is the fast one.
+    return losses, (logits.argmax(dim=1) == labels).to(losses.dtype)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
-from surrogate.evaluation_grid import last_evaluation
+from surrogate.evaluation_grid import end_of_slow_runs
 
 
 class Schedule(Protocol):
@@ -49,6 +49,8 @@ class StopRule:
         fewest_steps: the fewest steps to target known before the population began, if any.
         race_least: where it is more than 0, the members race (`surrogate.race`), and all but so
             many may be stopped for being behind.
+        screened: members are evaluated fully only now and then, and where they could have met the
+            target (`surrogate.training.screen`).
         divergence_factor: a training loss above this multiple of its value at the start is
             divergence, as is one that is not finite.
     """
@@ -59,6 +61,7 @@ class StopRule:
     slowest_factor: float = float("inf")
     fewest_steps: int | None = None
     race_least: int = 0
+    screened: bool = False
     divergence_factor: float = float("inf")
 
     def budget(self, fewest_steps: int | None) -> int:
@@ -68,7 +71,8 @@ class StopRule:
         """
         if fewest_steps is None or self.slowest_factor == float("inf"):
             return self.max_steps
-        return min(self.max_steps, last_evaluation(int(self.slowest_factor * fewest_steps)))
+        limit = int(self.slowest_factor * fewest_steps)
+        return min(self.max_steps, end_of_slow_runs(limit, screened=self.screened))
 
 
 @dataclass(kw_only=True)

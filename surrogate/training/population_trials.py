@@ -150,6 +150,7 @@ def run_population(
         slowest_factor=plan.protocol.slowest_factor if searching else math.inf,
         fewest_steps=stage.fewest_steps if searching else None,
         race_least=plan.protocol.race_least if plan.races(stage.name) else 0,
+        screened=plan.screens(stage.name),
         divergence_factor=DIVERGENCE_FACTOR,
     )
     members = [member_of(candidate) for candidate in stage.candidates]
