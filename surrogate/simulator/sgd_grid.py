@@ -31,9 +31,7 @@ from numpy.typing import NDArray
 from surrogate.noisy_quadratic import Spectrum
 from surrogate.simulator.configuration import Configuration, run_configuration
 from surrogate.simulator.modes import Modes, Octaves, all_modes, merge_modes
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from surrogate.simulator.sgd_excess import Cells, Excess, Floats, Integers, Powers
 
 _NODES = 20  # 5.8^-19 is 3e-15: the bound of step 3 is then near rounding
 _ELLIPSES = (2.5, 3.5, 4.5, 5.8)  # at 5.83 an octave's ellipse reaches curvature 0
@@ -57,77 +55,6 @@ class GridSteps:
     reached: NDArray[np.bool_]
     diverges: NDArray[np.bool_]
     checked_on_all_modes: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Cells:
-    """The cells that are searched, each with its own learning rate and batch size; shape (C,).
-
-    Attributes:
-        rate: index of the learning rate.
-        batch_size: examples per step.
-        gap: target - floor, positive.
-    """
-
-    rate: Integers
-    batch_size: Floats
-    gap: Floats
-
-    def of(self, which: NDArray[np.bool_] | Integers) -> "_Cells":
-        """Return some of the cells."""
-        return _Cells(rate=self.rate[which], batch_size=self.batch_size[which], gap=self.gap[which])
-
-
-class _Powers:
-    """a^2 and the noise's limits on given modes, for all learning rates, of shape (L, P)."""
-
-    def __init__(self, modes: Modes, rates: Floats):
-        x = rates[:, None] * modes.curvature_P
-        # log1p keeps the digits of a small x; a mode of x = 1 is gone after one step.
-        self.logs = 2 * np.where(
-            x < 0.5, np.log1p(-np.minimum(x, 0.5)), np.log(np.maximum(np.abs(1 - x), 1e-300))
-        )
-        self.square = np.square(1 - x)
-        with np.errstate(divide="ignore", invalid="ignore"):  # x = 2 diverges: no cell here
-            self.limit = rates[:, None] * (modes.noise_P / modes.curvature_P) / (2 - x)
-        self.signal = modes.signal_P
-
-
-class _Excess:
-    """risk - floor of cells as a function of their steps, sum_i amplitude_i exp(steps logs_i)."""
-
-    def __init__(self, powers: _Powers, cells: _Cells):
-        self.logs = powers.logs[cells.rate]
-        self.amplitude = powers.limit[cells.rate]
-        self.amplitude /= -cells.batch_size[:, None]
-        self.amplitude += powers.signal
-        self.square = powers.square, cells.rate
-        self.gap = cells.gap
-        self.scratch = np.empty_like(self.logs)  # fresh pages cost as much as the exponentials
-
-    def _terms(self, steps: Floats) -> Floats:
-        terms = self.scratch
-        np.multiply(steps[:, None], self.logs, out=terms)
-        np.exp(terms, out=terms)
-        terms *= self.amplitude
-        return terms
-
-    def newton(self, steps: Floats) -> Floats:
-        """Return the change of the steps that would bring the excess to the gap.
-
-        On the logarithm of the excess, which is convex in the steps and nearly straight.
-        """
-        terms = self._terms(steps)
-        excess, slope = terms.sum(axis=1), np.einsum("cp,cp->c", terms, self.logs)
-        with np.errstate(divide="ignore", invalid="ignore"):  # where nothing is left to shrink
-            change: Floats = np.log(self.gap / excess) * excess / slope
-        return np.where(np.isfinite(change), change, 0.0)
-
-    def around(self, steps: Floats) -> tuple[Floats, Floats]:
-        """Return the excess one step before, and at these steps."""
-        terms = self._terms(steps - 1)
-        square, rate = self.square
-        return terms.sum(axis=1), np.einsum("cp,cp->c", terms, square[rate])
 
 
 def sgd_grid(
@@ -159,10 +86,10 @@ def sgd_grid(
     checked = np.zeros(floor.shape, dtype=np.bool_)
     search = falls & (floor < target_risk)
     row, column = np.nonzero(search)
-    cells = _Cells(rate=column, batch_size=batch_size[row], gap=target_risk - floor[row, column])
+    cells = Cells(rate=column, batch_size=batch_size[row], gap=target_risk - floor[row, column])
     if len(row):
         merged, octaves = merge_modes(modes, nodes=_NODES)
-        powers = _Powers(merged, rates)
+        powers = Powers(merged, rates)
         found, certain = _on_merged_modes(
             powers, cells, lambda which, at: _merging_error(octaves, rates, which, at, modes)
         )
@@ -222,12 +149,12 @@ def _least_risk(modes: Modes, batch_size: float, rate: float) -> float:
 
 
 def _on_merged_modes(
-    powers: _Powers, cells: _Cells, error: Callable[[_Cells, Floats], Floats]
+    powers: Powers, cells: Cells, error: Callable[[Cells, Floats], Floats]
 ) -> tuple[Integers, NDArray[np.bool_]]:
     """Return steps to target and whether they are certain to hold on all modes; shape (C,)."""
     steps = _bracketed(powers, cells)
     low, high = steps / 2, steps * 2
-    excess = _Excess(powers, cells)
+    excess = Excess(powers, cells)
     for _ in range(_NEWTON_STEPS):
         steps = np.clip(steps + excess.newton(steps), low, high)
     answer = np.maximum(np.ceil(steps), 1.0)
@@ -237,7 +164,7 @@ def _on_merged_modes(
         if not len(left):
             break
         some, at = cells.of(left), answer[left]
-        before, after = (excess if len(left) == len(certain) else _Excess(powers, some)).around(at)
+        before, after = (excess if len(left) == len(certain) else Excess(powers, some)).around(at)
         margin = error(some, at)
         above, below = before - some.gap > margin, some.gap - after > margin
         certain[left] = (above | (at == 1)) & below
@@ -245,7 +172,7 @@ def _on_merged_modes(
     return answer.astype(np.int64), certain
 
 
-def _bracketed(powers: _Powers, cells: _Cells) -> Floats:
+def _bracketed(powers: Powers, cells: Cells) -> Floats:
     """Return real steps within a factor 2 of each cell's answer, by squaring."""
     square = np.minimum(powers.square, 1.0)  # learning rates with a growing mode have no cell
     steps = np.ones(len(cells.rate))
@@ -270,7 +197,7 @@ def _bracketed(powers: _Powers, cells: _Cells) -> Floats:
 
 
 def _merging_error(
-    octaves: Octaves, rates: Floats, cells: _Cells, steps: Floats, modes: Modes
+    octaves: Octaves, rates: Floats, cells: Cells, steps: Floats, modes: Modes
 ) -> Floats:
     """Return the most by which merged modes' risk at `steps` and one before can be wrong."""
     middle, half = (octaves.high + octaves.low) / 2, (octaves.high - octaves.low) / 2
@@ -295,14 +222,14 @@ def _merging_error(
     return error
 
 
-def _on_all_modes(modes: Modes, rates: Floats, cells: _Cells, steps: Floats) -> Integers:
+def _on_all_modes(modes: Modes, rates: Floats, cells: Cells, steps: Floats) -> Integers:
     """Return steps to target on all modes, from near ones."""
     result = np.zeros(len(steps), dtype=np.int64)
     for cell in range(len(steps)):  # few; each is a pass over all modes
         one = cells.of(np.array([cell]))
-        powers = _Powers(modes, rates[one.rate])
-        alone = _Cells(rate=np.zeros(1, dtype=np.int64), batch_size=one.batch_size, gap=one.gap)
-        excess, at = _Excess(powers, alone), steps[[cell]]
+        powers = Powers(modes, rates[one.rate])
+        alone = Cells(rate=np.zeros(1, dtype=np.int64), batch_size=one.batch_size, gap=one.gap)
+        excess, at = Excess(powers, alone), steps[[cell]]
         while True:
             before, after = excess.around(at)
             if after[0] > one.gap[0]:

@@ -5,7 +5,8 @@ import pytest
 
 from surrogate.noisy_quadratic import Spectrum, zhang_spectrum
 from surrogate.simulator.modes import all_modes, merge_modes
-from surrogate.simulator.sgd_grid import _Cells, _Excess, _merging_error, _Powers, sgd_grid
+from surrogate.simulator.sgd_excess import Cells, Excess, Powers
+from surrogate.simulator.sgd_grid import _merging_error, sgd_grid
 
 
 def risk_on_all_modes(spectrum, steps, batch_size, learning_rate):
@@ -83,10 +84,10 @@ def test_merging_changes_the_risk_by_less_than_the_bound_says():
     assert len(merged.curvature_P) < 80
     rates = np.geomspace(1e-3, 1.9, 15)
     rate = np.repeat(np.arange(15), 8)
-    cells = _Cells(rate=rate, batch_size=np.full(120, 50.0), gap=np.ones(120))
+    cells = Cells(rate=rate, batch_size=np.full(120, 50.0), gap=np.ones(120))
     steps = np.ceil(np.tile(np.geomspace(1, 1e4, 8), 15) / rates[rate])
     (few, _), (all_, _) = (
-        _Excess(_Powers(each, rates), cells).around(steps) for each in (merged, modes)
+        Excess(Powers(each, rates), cells).around(steps) for each in (merged, modes)
     )
     error, bound = np.abs(few - all_), _merging_error(octaves, rates, cells, steps, modes)
     assert (error <= bound).all()
