@@ -17,7 +17,7 @@ from typing import Any
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
-from models_of_scaling.tuning_cost import TuningCost, tuning_cost
+from models_of_scaling.tuning_cost import tuning_cost
 from surrogate.executors import SweepFailedError, Workers, folder_workers
 from surrogate.progress import SweepProgress
 from surrogate.protocol import Evaluations, Plan, Protocol, ShortlistBy
@@ -25,6 +25,7 @@ from surrogate.protocol_flags import RunChoice
 from surrogate.search import next_stage
 from surrogate.study_record import planned_trials, write_study_record
 from surrogate.sweep_loop import SweepLoop
+from surrogate.sweep_summary import SweepSummary
 from surrogate.training.training_device import visible_gpus
 from surrogate.trial_parts import finished_trials, make_rooms, trials_folder, waiting_trials
 from surrogate.workers.local_processes import local_processes
@@ -133,48 +134,6 @@ class SweepSettings:
         workload = get_workload(self.workload)
         default = workload.quick_batch_sizes if self.quick else workload.batch_sizes
         return tuple(sorted(self.batch_sizes or default))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepSummary:
-    """What a call did, and what now stands in the folder for its study.
-
-    Attributes:
-        study: its name, a value of the table's column `study`.
-        trials_folder: of the parquet files.
-        num_found: trials that were there before.
-        num_run: trials that this call ran.
-        num_reached: of all trials now there.
-        num_not_reached: of all trials now there.
-        num_diverged: of all trials now there.
-        wall_time_s: seconds that this call took.
-        tuning_cost: examples processed by search, shortlist and repeats, by batch size.
-    """
-
-    study: str
-    trials_folder: Path
-    num_found: int
-    num_run: int
-    num_reached: int
-    num_not_reached: int
-    num_diverged: int
-    wall_time_s: float
-    tuning_cost: tuple[TuningCost, ...]
-
-    def in_words(self) -> str:
-        """Return two lines: what was run and what stands there now, and what tuning cost."""
-        spent = (
-            sum(getattr(each, phase) for each in self.tuning_cost)
-            for phase in ("search", "shortlist", "repeat")
-        )
-        cost = "{:,} by the search, {:,} by the shortlist, {:,} by the repeats".format(*spent)
-        ran = f"ran {self.num_run} trials" if self.num_run else "nothing to run"
-        return (
-            f"{self.study}: {ran} in {self.wall_time_s:.1f} s, {self.num_found} were there "
-            f"already; {self.num_reached} reached, {self.num_not_reached} not reached, "
-            f"{self.num_diverged} diverged; {self.trials_folder}\n"
-            f"examples processed: {cost}"
-        )
 
 
 MakeWorkers = Callable[[Plan, Path], AbstractContextManager[Workers]]

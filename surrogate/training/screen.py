@@ -61,7 +61,7 @@ class Screen:
         """
         polled = losses_and_right(self._task, parameters, buffers, self._images, self._labels)
         losses, right = (_in_float64(each) for each in polled)
-        if not losses.mean() <= most_loss:
+        if not np.isfinite(losses).all() or losses.mean() > most_loss:
             return False
         target = self._target.value
         if self._target.metric == "validation_accuracy":

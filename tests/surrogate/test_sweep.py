@@ -85,17 +85,21 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("evaluations", ["all", "screened"])
 def test_killing_a_sweep_and_all_its_workers_then_resuming_gives_the_undisturbed_table(
-    undisturbed, tmp_path
+    undisturbed, tmp_path_factory, tmp_path, evaluations
 ):
-    process = start(tmp_path, DIGITS)
+    flags, whole = [*DIGITS, "--evaluations", evaluations], findings(undisturbed["digits"])
+    if evaluations == "screened":
+        sweep(other := tmp_path_factory.mktemp("screened"), flags)
+        whole = findings(other)
+    process = start(tmp_path, flags)
     wait_for_a_part(tmp_path, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     kept = findings(tmp_path)
-    whole = findings(undisturbed["digits"])
     assert 0 < len(kept) < len(whole)
-    said = sweep(tmp_path, [*DIGITS, "--json"])
+    said = sweep(tmp_path, [*flags, "--json"])
     assert json.loads(said)["num_found"] == len(kept)
     assert findings(tmp_path) == whole
     assert len(set(raw_trial_ids(tmp_path))) == len(raw_trial_ids(tmp_path))
