@@ -5,12 +5,12 @@ same for every run. Where it is more than five standard errors short of the targ
 recorded at that step; else the full evaluation decides, as always. So the first step at which the
 full evaluation meets the target is found later than it is only if the poll is wrong by more than
 five standard errors at that very step: with a chance of 3e-7 were means of 256 normal. They are
-skewed, losses and wrong answers to large values, and then rather too low where they are wrong: on
-the side that costs a full evaluation (docs/search_protocol.md says what was measured).
+skewed, losses and wrong answers to large values, and a poll that misses those is too low: on the
+side that costs a full evaluation (docs/search_protocol.md says what was measured).
 
-The poll of the images themselves is taken, not that of their change since the last full evaluation,
-which has a third of the error at times and none of this safety: after a spike of the loss, the few
-images that made it are mostly not among the polled.
+The images themselves are polled, not their change since the last full evaluation: that is often
+known better, but not wrong to the safe side. A loss that falls from a spike made by few images,
+none of them polled, would seem not to have fallen.
 """
 
 import math
