@@ -1,5 +1,6 @@
 """One training run from its flags to its exit code, and its plan where it is not to be started."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -119,15 +120,24 @@ def _dry_run(cli: FitCLI, arguments: Sequence[str]) -> list[str]:
 
 
 def _end_by_signal(cli: FitCLI) -> int:
-    """Put a saved run's job back into the queue, last of all; return the exit code."""
+    """Put a saved run's job back into the queue, last of all.
+
+    Rank zero does it and all wait for it: a launcher ends all as soon as one has ended with a code
+    (`srun --kill-on-bad-exit`, torchrun, Lightning's own), rank zero before it has asked.
+
+    Returns:
+        The exit code.
+    """
     number, checkpoint = cli.model.stop_signal, cli.config_init["checkpoint"]
-    if checkpoint.path is not None and wants_requeue(
-        number, choice=checkpoint.requeue, environ=os.environ
-    ):
-        try:
-            print(f"job {requeue_job(os.environ)} is back in the queue", flush=True)
-        except RequeueError as error:
-            print(f"warning: the job is not back in the queue: {error}", file=sys.stderr)
+    if wants_requeue(number, choice=checkpoint.requeue, environ=os.environ):
+        if checkpoint.path is not None:
+            try:
+                print(f"job {requeue_job(os.environ)} is back in the queue", flush=True)
+            except RequeueError as error:
+                print(f"warning: the job is not back in the queue: {error}", file=sys.stderr)
+        # Where rank zero is gone already, there is nothing to wait for.
+        with contextlib.suppress(RuntimeError):
+            cli.trainer.strategy.barrier()
     return 128 + number if number else 0
 
 

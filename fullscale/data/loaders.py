@@ -12,6 +12,7 @@ from fullscale.data.micro_batches import (
     ValidationMicroBatches,
     WorkerOrders,
 )
+from fullscale.data.worker_signals import leave_signals_to_the_trainer
 from fullscale.run_plan import RunPlan
 
 
@@ -153,4 +154,5 @@ class RunLoaders:
             num_workers=self.num_workers,
             persistent_workers=True,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_the_trainer,
         )

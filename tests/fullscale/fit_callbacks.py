@@ -113,3 +113,13 @@ class ScaleLosses(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         scaler = torch.amp.GradScaler("cpu", **self._numbers)
         trainer.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu", scaler)
+
+
+class NotePid(Callback):
+    """Leave a file named after each process of the run."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        (self._folder / str(os.getpid())).touch()
