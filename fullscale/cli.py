@@ -10,7 +10,13 @@ import torch
 from jsonargparse import ArgumentError
 from jsonargparse.typing import PositiveFloat
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import (
+    BatchSizeFinder,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from fullscale.callbacks.average_weights import AverageWeights
@@ -84,7 +90,7 @@ class FitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse flags that would change what a step is."""
-        refuse_conflicting_flags(self.config["trainer"])
+        refuse_conflicting_flags(self.config["trainer"], data_name=self.config["data"]["name"])
         if not self.config["dry_run"]:
             refuse_what_needs_a_gpu(self.config["trainer"], has_gpu=torch.cuda.is_available())
 
@@ -100,6 +106,8 @@ class FitCLI(LightningCLI):
         Raises:
             InputError: where Lightning refuses the flags.
         """
+        asked = self.config_init["trainer"]["callbacks"] or []
+        _refuse_conflicting_callbacks(asked if isinstance(asked, list) else [asked])
         if self.config["dry_run"]:
             return None  # type: ignore[return-value]
         self.join_within = JoinWithin(self.config["join_timeout_s"])
@@ -114,11 +122,26 @@ class FitCLI(LightningCLI):
         ]
         try:
             trainer = super().instantiate_trainer(**kwargs)
-        except ValueError as error:
-            # Lightning's word for flags that don't go together.
-            raise InputError(f"--trainer: {error}") from error
+        except (ValueError, ModuleNotFoundError) as error:
+            # Lightning's words for flags that don't go together, or need another package.
+            raise InputError(f"--trainer: {' '.join(str(error).split())}") from error
         self.join_within.limit(trainer)
         return trainer
+
+
+def _refuse_conflicting_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Refuse Lightning's own that would change what a step is behind the plan's back."""
+    instead = {
+        GradientAccumulationScheduler: "accumulation follows from --data.global_batch_size; "
+        "--data.batch_phases is a batch that grows",
+        BatchSizeFinder: "use --data.max_per_device_batch_size auto",
+        LearningRateFinder: "the rate of a step is that of --model.schedule",
+        StochasticWeightAveraging: "use --average.start",
+    }
+    for callback in callbacks:
+        for kind, rule in instead.items():
+            if isinstance(callback, kind):
+                raise InputError(f"--trainer.callbacks {kind.__name__} is not supported: {rule}")
 
 
 def quieten() -> None:

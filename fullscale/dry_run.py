@@ -28,6 +28,7 @@ def describe_needs(  # noqa: PLR0913 - what a run is made of
     fully_sharded: bool,
     copies: int,
     hook: Hook,
+    assumed: str = "",
 ) -> list[str]:
     """Return the lines on memory and communication.
 
@@ -40,6 +41,7 @@ def describe_needs(  # noqa: PLR0913 - what a run is made of
         fully_sharded: FSDP2 instead of DDP.
         copies: processes that see the same examples.
         hook: DDP's.
+        assumed: of data that are not here, in words.
 
     Returns:
         One statement a line.
@@ -66,6 +68,7 @@ def describe_needs(  # noqa: PLR0913 - what a run is made of
     return [
         _memory_line(memory, layout),
         *_traffic_lines(traffic, plan, processes=layout.world_size * copies, hook=hook),
+        *([f"data    not here; assumed, as ImageNet has them: {assumed}"] if assumed else []),
         "dry run: nothing was started, read or written",
     ]
 

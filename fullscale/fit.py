@@ -25,8 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         try:
-            if "--dry_run" not in arguments:
-                check_cluster(arguments, os.environ)
+            check_cluster(arguments, os.environ)
             # Seconds of import, which a run without its cluster must not wait for.
             from fullscale.train import train
 

@@ -76,35 +76,47 @@ def processes_per_share(trainer: Trainer) -> int:
     Args:
         trainer: not yet run.
 
-    Raises:
-        InputError: where that number does not divide the devices.
+    Where that number does not divide the devices, it ends in an InputError.
     """
     if not isinstance(trainer.strategy, ModelParallelStrategy):
         return 1
     size = trainer.strategy._tensor_parallel_size  # noqa: SLF001 - it has no public name
     copies = trainer.num_devices if size == "auto" else size
-    devices = trainer.num_nodes * trainer.num_devices
+    return _checked_share(copies, devices=trainer.num_nodes * trainer.num_devices)
+
+
+def _checked_share(copies: int, *, devices: int) -> int:
+    """Return the number of processes that see the same examples, if it divides the devices."""
     if devices % copies:
         raise InputError(f"tensor_parallel_size {copies} must divide the {devices} devices")
     return copies
 
 
-def planned_cut(strategy: Any) -> tuple[bool, int]:
+def planned_cut(strategy: Any, *, devices: int) -> tuple[bool, int]:
     """Return what a strategy will do, before any device is there.
 
     Args:
         strategy: `--trainer.strategy` as parsed: a word, or a class with its arguments.
+        devices: of the run.
 
     Returns:
         Whether the network is cut over all devices; how many processes see the same examples.
+
+    Raises:
+        InputError: where there is no strategy of that name, or that number does not divide the
+            devices.
     """
     if isinstance(strategy, str):
+        names = ["auto", *StrategyRegistry.available_strategies()]
+        if strategy not in names:
+            raise InputError(f"--trainer.strategy {strategy!r} is not one of {', '.join(names)}")
         head = re.fullmatch(r"fsdp2_head(\d+)", strategy)
-        return strategy.startswith("fsdp"), int(head.group(1)) if head else 1
+        size = int(head.group(1)) if head else 1
+        return strategy.startswith("fsdp"), _checked_share(size, devices=devices)
     name = str(getattr(strategy, "class_path", ""))
-    size = getattr(getattr(strategy, "init_args", None), "tensor_parallel_size", 1)
-    return name.endswith(("FullyShard", "ModelParallelStrategy", "FSDPStrategy")), (
-        size if isinstance(size, int) else 1
+    given = getattr(getattr(strategy, "init_args", None), "tensor_parallel_size", 1)
+    return name.endswith(("FullyShard", "ModelParallelStrategy", "FSDPStrategy")), _checked_share(
+        given if isinstance(given, int) else 1, devices=devices
     )
 
 

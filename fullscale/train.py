@@ -18,6 +18,7 @@ from fullscale.launch.cluster_environment import check_devices, read_request
 from fullscale.launch.requeue import RequeueError, requeue_job, wants_requeue
 from fullscale.launch.worker_threads import let_workers_finish
 from fullscale.strategies import RunProcesses, planned_cut, planned_processes, processes_of
+from fullscale.trainer_flags import check_planned_numbers
 
 EXIT_FAILED = 1
 
@@ -94,8 +95,9 @@ def _prepare_methods(cli: FitCLI, processes: RunProcesses) -> None:
 def _dry_run(cli: FitCLI, arguments: Sequence[str]) -> list[str]:
     """Return what the run would say and need."""
     settings, machine = cli.config["trainer"], read_request(arguments)
-    cut, copies = planned_cut(settings["strategy"])
+    check_planned_numbers(settings)
     count = machine.num_nodes * machine.processes_per_node
+    cut, copies = planned_cut(settings["strategy"], devices=count)
     cli.datamodule.prepare_dry_run(
         processes=count,
         copies=copies,
@@ -115,6 +117,7 @@ def _dry_run(cli: FitCLI, arguments: Sequence[str]) -> list[str]:
             fully_sharded=cut,
             copies=copies,
             hook=cli.config_init["comm"].settings.hook,
+            assumed=cli.datamodule.assumed,
         ),
     ]
 

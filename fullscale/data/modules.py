@@ -8,11 +8,12 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from fullscale.batch_growth import BatchGrowth, parse_table
 from fullscale.batch_layout import BatchLayout
-from fullscale.data.image_source import SourceOptions, open_image_source
+from fullscale.data.image_source import ImageSource, SourceOptions, open_image_source
 from fullscale.data.loaders import RunLoaders
 from fullscale.data.memory_sets import MEMORY_SETS
 from fullscale.data.micro_batches import MicroBatch
 from fullscale.data.mixup import check_mixup
+from fullscale.data.planned import is_here, planned_data
 from fullscale.run_plan import plan_run
 from fullscale.strategies import processes_per_share
 from models_of_scaling.errors import InputError
@@ -126,6 +127,7 @@ class ImageData(RunLoaders, LightningDataModule):
         self.evaluate_every = evaluate_every
         self.train_duration = train_duration
         self.copies = 1
+        self.assumed = ""  # of a dry run's data that are not here, in words
 
     @property
     def choices(self) -> dict[str, str]:
@@ -152,13 +154,10 @@ class ImageData(RunLoaders, LightningDataModule):
         Args:
             trainer: its devices and nodes give the world size, its limits shorten the run.
         """
-        self._open_and_plan(
-            self.dataset,
-            options=self._source_options,
-            processes=trainer.num_nodes * trainer.num_devices,
-            copies=processes_per_share(trainer),
-            limits=(trainer.max_steps, trainer.max_epochs),
-        )
+        self.copies = processes_per_share(trainer)
+        layout = self._layout(trainer.num_nodes * trainer.num_devices // self.copies)
+        limits = (trainer.max_steps, trainer.max_epochs)
+        self._plan_with(self._open(), layout=layout, limits=limits)
         self._tell(trainer)
         # Lightning's epoch is the whole run; the user's limits are in the plan now.
         trainer.fit_loop.max_epochs = 1
@@ -168,46 +167,41 @@ class ImageData(RunLoaders, LightningDataModule):
     ) -> None:
         """Plan a run whose data and devices need not be here.
 
-        Where the data are not here, their number is `num_examples`, or ImageNet's.
+        Where the data are not here, they are planned by their size: see `planned_data`.
 
         Args:
             processes: of the run.
             copies: of them that see the same examples.
             limits: the Trainer's max_steps and max_epochs.
         """
-        here = self.dataset == "digits" or (
-            self._root is not None
-            and self._root.is_dir()
-            and self._source_options.num_examples is None
-        )
-        self._open_and_plan(
-            self.dataset if here else "synthetic",
-            options=self._source_options
-            if here
-            else replace(self._source_options, classes=None, images=None),
-            processes=processes,
-            copies=copies,
-            limits=limits,
-        )
-
-    def _open_and_plan(
-        self,
-        name: str,
-        *,
-        options: SourceOptions,
-        processes: int,
-        copies: int,
-        limits: tuple[int | None, int | None],
-    ) -> None:
         self.copies = copies
         layout = self._layout(processes // copies)
-        self._source = open_image_source(
-            name,
+        options, name = self._source_options, self.dataset
+        source: ImageSource
+        if is_here(name, root=self._root, options=options):
+            source = self._open()
+        else:
+            planned = planned_data(name, image_size=self._image_size, options=options)
+            source, self.assumed = planned.source, planned.assumed
+        self._plan_with(source, layout=layout, limits=limits)
+
+    def _open(self) -> ImageSource:
+        return open_image_source(
+            self.dataset,
             root=self._root,
             image_size=self._image_size,
             seed=self.seed,
-            options=options,
+            options=self._source_options,
         )
+
+    def _plan_with(
+        self,
+        source: ImageSource,
+        *,
+        layout: BatchLayout,
+        limits: tuple[int | None, int | None],
+    ) -> None:
+        self._source = source
         max_steps, max_epochs = (
             limit if limit is not None and limit >= 0 else None for limit in limits
         )

@@ -30,11 +30,13 @@ class LaunchRequest:
         num_nodes: machines.
         devices: per machine; None where it is left to Lightning ("auto").
         arguments: the whole command line, to be repeated in a launch line.
+        starts: processes are to be started; false of a dry run, help and the like.
     """
 
     num_nodes: int
     devices: int | None
     arguments: tuple[str, ...]
+    starts: bool = True
 
     @property
     def processes_per_node(self) -> int:
@@ -69,14 +71,17 @@ def read_request(arguments: Sequence[str]) -> LaunchRequest:
     Returns:
         The request. What can't be read is left to the full parser, which says why.
     """
-    found: dict[str, Any] = {"num_nodes": 1, "devices": "auto"}
+    found: dict[str, Any] = {"num_nodes": 1, "devices": "auto", "dry_run": False}
     words = list(arguments)
     for place, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if not equals:
             value = words[place + 1] if place + 1 < len(words) else ""
         if flag in {"--config", "-c"}:
-            found |= _trainer_settings(_load(_read(value)))
+            config = _load(_read(value))
+            found |= _trainer_settings(config)
+            if isinstance(config, dict) and "dry_run" in config:
+                found["dry_run"] = config["dry_run"] is True
         elif flag == "--trainer":
             found |= _trainer_settings({"trainer": _load(_read(value) or value)})
         elif flag in {"--trainer.num_nodes", "--trainer.devices"}:
@@ -87,6 +92,11 @@ def read_request(arguments: Sequence[str]) -> LaunchRequest:
         # -1 and a list of device numbers are Lightning's to resolve.
         devices=len(devices) if isinstance(devices, list) else _whole(devices),
         arguments=tuple(arguments),
+        starts=not (
+            found["dry_run"]
+            or {"--dry_run", "--help", "-h"} & set(words)
+            or any(word.startswith("--print_config") for word in words)
+        ),
     )
 
 
@@ -126,9 +136,9 @@ def check_cluster(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         arguments: of the command line.
         environ: environment variables.
     """
-    if {"--help", "-h"} & set(arguments) or any(a.startswith("--print_config") for a in arguments):
-        return
     request = read_request(arguments)
+    if not request.starts:
+        return
     if "TORCHELASTIC_RUN_ID" in environ:
         _check_torchrun(request, environ)
     elif request.num_nodes == 1:

@@ -89,6 +89,16 @@ def test_a_dry_run_says_what_follows_from_the_flags(dry_run):
         (("--model.batch_norm_span=100000",), "at most the global batch size 32768"),
         (("--model.warmup=60 epochs",), "must be shorter than the run"),
         (("--model.lerning_rate=1",), "lerning_rate"),
+        (("--data.name=imagenet",), "--data.name 'imagenet' is not one of digits, mnist"),
+        (("--trainer.strategy=dpp",), "--trainer.strategy 'dpp' is not one of auto, ddp"),
+        (
+            ("--trainer.strategy=fsdp2_head8", "--trainer.devices=3", "--trainer.num_nodes=1"),
+            "tensor_parallel_size 8 must divide the 3 devices",
+        ),
+        (("--trainer.num_nodes=0",), "--trainer.num_nodes 0 must be at least 1"),
+        (("--trainer.devices=-2",), "--trainer.devices -2 must be at least 1, or -1 for all"),
+        (("--trainer.max_steps=-7",), "--trainer.max_steps -7 must be at least -1"),
+        (("--data.name=cifar10", "--data.num_examples=7"), "num_examples 7: cifar10 has 50000"),
     ],
 )
 def test_a_dry_run_finds_the_wrong_input_that_the_run_would_find(dry_run, flags, words):
@@ -100,6 +110,49 @@ def test_a_dry_run_finds_the_wrong_input_that_the_run_would_find(dry_run, flags,
     assert len(err.splitlines()) == 1
     assert words in err
     assert not out
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mnist", "mlp, 25,450 parameters, no batch norm; mnist, 60,000 examples"),
+        ("fashion_mnist", "25,450 parameters, no batch norm; fashion_mnist, 60,000 examples"),
+        ("cifar10", "98,666 parameters, no batch norm; cifar10, 50,000 examples"),
+        ("cifar100", "101,636 parameters, no batch norm; cifar100, 50,000 examples"),
+    ],
+)
+def test_an_official_set_that_is_not_here_is_planned_with_its_own_size(dry_run, name, words):
+    code, out, err = dry_run(f"--data.name={name}", "--data.global_batch_size=500")
+    assert (code, err) == (0, "")
+    assert words in out
+    assert "assumed" not in out
+
+
+def test_what_a_dry_run_assumes_of_a_tree_is_said_and_lists_say_how_much_there_is(
+    dry_run, tmp_path
+):
+    flags = ("--data.name=image_folder", "--data.global_batch_size=4", "--data.image_size=8")
+    _, out, _ = dry_run(*flags)
+    assert "assumed, as ImageNet has them: 1,281,167 examples and 1,000 classes" in out
+    classes, images = tmp_path / "classes", tmp_path / "images"
+    classes.write_text("cat\ndog\n")
+    images.write_text(
+        "".join(f"train/cat/{number}.jpg\n" for number in range(9)) + "val/dog/1.jpg\n"
+    )
+    _, out, _ = dry_run(*flags, f"--data.classes={classes}", f"--data.images={images}")
+    assert "9 examples" in out
+    # 192 pixels and a bias to 32, those to 2.
+    assert f"{193 * 32 + 33 * 2:,} parameters" in out
+    assert "assumed" not in out
+
+
+def test_a_dry_run_asked_for_in_a_file_needs_no_cluster(tmp_path, capsys):
+    from fullscale.fit import main
+
+    recipe = tmp_path / "planned.yaml"
+    recipe.write_text("data: {global_batch_size: 128}\ntrainer: {num_nodes: 64}\ndry_run: true\n")
+    assert main(["--config", str(recipe)]) == 0
+    assert "x 64 devices" in capsys.readouterr().out
 
 
 def test_activations_are_those_that_a_linear_chain_keeps():
@@ -169,7 +222,7 @@ def test_a_ring_sends_2_n_minus_1_over_n_times_the_bytes():
     [("auto", False, 1), ("ddp", False, 1), ("fsdp2", True, 1), ("fsdp2_head4", True, 4)],
 )
 def test_what_a_strategy_will_do_is_known_from_its_name(name, cut, copies):
-    assert planned_cut(name) == (cut, copies)
+    assert planned_cut(name, devices=8) == (cut, copies)
 
 
 @pytest.mark.parametrize(

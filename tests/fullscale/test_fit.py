@@ -293,6 +293,19 @@ def test_a_check_of_the_code_records_nothing(fit):
         ((*FAST, "--trainer.accumulate_grad_batches=2"), "is the only batch input"),
         ((*FAST, "--trainer.val_check_interval=5"), "use --data.evaluate_every"),
         ((*FAST, "--trainer.limit_train_batches=5"), "use --trainer.max_steps"),
+        ((*FAST, "--trainer.limit_train_batches=1"), "use --trainer.max_steps"),
+        ((*FAST, "--trainer.limit_val_batches=1"), "would follow from the devices"),
+        ((*FAST, "--trainer.limit_val_batches=0"), "would follow from the devices"),
+        ((*FAST, "--trainer.sync_batchnorm=true"), "use --model.batch_norm_span"),
+        ((*FAST, "--trainer.precision=transformer-engine"), "--trainer: Requirement 'transformer"),
+        (
+            (
+                *FAST,
+                "--trainer.callbacks+=lightning.pytorch.callbacks.GradientAccumulationScheduler",
+                "--trainer.callbacks.scheduling={0: 2}",
+            ),
+            "--trainer.callbacks GradientAccumulationScheduler is not supported",
+        ),
         (
             (*FAST, "--record.folder=/proc/nothing"),
             "--record.folder /proc/nothing can't be written",
