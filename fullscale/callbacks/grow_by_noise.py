@@ -6,8 +6,8 @@ scale grows as the loss falls. Here, at a stated rhythm, the batch is multiplied
 as often as it stays within a share of the last estimate. It never shrinks. Differs from the source:
 appendix D derives sqrt(r B_noise) from a price r of a step in examples; a share needs no price.
 
-What measures is another callback, any with the method of `NoiseScaleSource`. The first step of the
-larger batch is the first of which no worker has begun to prepare data.
+What measures is another callback, any with the method of `NoiseScaleSource`. The next step is the
+first of the larger batch, whatever loaders have prepared: the run is the same on any hardware.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fullscale.batch_growth import BatchPhase, BatchPhases
-from fullscale.data.growing_forwards import GrowingForwards, KeyedBatches
+from fullscale.data.growing_forwards import GrowingForwards, KeyedBatches, WorkerBatches
 from fullscale.data.image_source import ImageSource
 from fullscale.data.micro_batches import (
     MicroBatch,
@@ -59,6 +59,11 @@ class RunLoaders:
         """Whose share of the examples this process has."""
         raise NotImplementedError
 
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the run so far."""
+        raise NotImplementedError
+
     def train_dataloader(self) -> Dataset[MicroBatch] | DataLoader[MicroBatch]:
         """Return this rank's forwards over the whole run."""
         batches = TrainMicroBatches(
@@ -80,21 +85,21 @@ class RunLoaders:
             first_step=self.first_step,
             num_steps=self.plan.stop_steps,
         )
-        if not self.num_workers:
-            return KeyedBatches(batches, self._forwards)
-        return self._loader(batches, self._forwards)
+        loader = self._loader(batches, self._forwards)
+        if isinstance(loader, DataLoader):
+            return WorkerBatches(loader, self._forwards)
+        return KeyedBatches(batches, self._forwards)
 
     def grow(self, batch_size: int) -> int:
-        """Enlarge the batch from the first step on of which no data are under way.
+        """Enlarge the batch from the next step on; called at the end of a step.
 
         Args:
             batch_size: examples per optimizer step; the same on all ranks, which all must call.
 
         Returns:
-            That step, the same on all ranks, since all have handed out as much.
+            That step.
         """
-        assert self._forwards is not None
-        step = self._forwards.next_step
+        step = self.steps_done
         following = BatchPhase(
             first_step=step, first_example=self.plan.examples(step), batch_size=batch_size
         )
@@ -110,7 +115,9 @@ class RunLoaders:
         """
         self._plan = self.plan.with_phases(phases)
         if self._forwards is not None:
-            self._forwards.phases, self._forwards.num_steps = phases, self._plan.stop_steps
+            self._forwards.change(
+                phases, first_step=self.steps_done, num_steps=self._plan.stop_steps
+            )
 
     def first_steps_dataloader(
         self, num_steps: int

@@ -265,3 +265,9 @@ class ImageData(RunLoaders, LightningDataModule):
         """Whose share of the examples this process has."""
         assert self.trainer is not None
         return self.trainer.global_rank // self.copies
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps of the run so far."""
+        assert self.trainer is not None
+        return self.trainer.global_step

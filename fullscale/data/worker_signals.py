@@ -5,23 +5,29 @@ workers get them too. Were one to die of it, the loader would raise in the middl
 the run means to finish and save. Standard library only.
 """
 
+import os
 import signal
-from types import FrameType
+import threading
 
 
 def leave_signals_to_the_trainer(worker: int) -> None:
-    """Let a worker live on through the first of the signals; a loader's `worker_init_fn`.
+    """Let a worker end by SIGTERM of its own process only; a loader's `worker_init_fn`.
 
-    Ctrl-C and SIGUSR1 are never a worker's. The first SIGTERM may be the group's; a second one ends
-    the worker, so that its own process can still be rid of it (multiprocessing sends SIGTERM).
+    That is how multiprocessing is rid of it. Ctrl-C and SIGUSR1 are never a worker's. Where the
+    system does not tell who sent a signal (macOS), SIGTERM stays as it was.
 
     Args:
         worker: its number.
     """
-
-    def pass_over_once(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-
-    signal.signal(signal.SIGTERM, pass_over_once)
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        # Threads take over what is blocked, so that the one that waits is the only one to get it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_by_own_process, daemon=True).start()
+
+
+def _end_by_own_process() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -100,22 +100,24 @@ def test_a_batch_follows_the_noise_and_the_run_is_that_of_the_same_phases_by_tab
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_workers_that_are_ahead_delay_the_growth_and_lose_no_example(run):
-    trial, weights, _, growths = run(*NOISE, "--data.num_workers=2")
-    assert [size for size, _ in growths] == [128, 256]
-    assert 20 < growths[0][1] <= 20 + 2 * 2 + 1  # two batches under way for each worker
-    other, same, _, _ = run(*RUN, as_table(growths))
+@pytest.mark.parametrize("limit", [1024, 20])
+def test_workers_that_are_ahead_change_nothing_also_where_a_step_has_several_forwards(run, limit):
+    limit = f"--data.max_per_device_batch_size={limit}"
+    trial, weights, _, growths = run(*NOISE, limit)
+    other, same, _, others = run(*NOISE, limit, "--data.num_workers=2")
+    assert growths == others == [(128, 20), (256, 40)]
     assert_equal(weights, same)
     assert (other.steps, other.examples) == (trial.steps, trial.examples)
+    assert other.curve_train_loss == trial.curve_train_loss
 
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.slow
-def test_a_run_stopped_while_its_growth_is_under_way_and_resumed_is_bit_equal(run, fit, tmp_path):
+def test_a_run_stopped_right_after_its_growth_and_resumed_is_bit_equal(run, fit, tmp_path):
     flags = (*NOISE, "--data.num_workers=2")
     trial, weights, _, _ = run(*flags)
     saved = (f"--checkpoint.folder={tmp_path / 'checkpoints'}",)
-    # Step 21 is one of the old batch while the new one is decided.
+    # Workers have prepared steps of the old batch by then.
     code, stopped, _ = fit(
         *(*flags, *saved, "--trainer.callbacks+=fit_callbacks.SignalAtStep"),
         *("--trainer.callbacks.step=21", f"--trainer.callbacks.number={int(signal.SIGINT)}"),
