@@ -1,23 +1,18 @@
 """The LightningModule: a classifier whose update is the same on any number of processes."""
 
-import contextlib
 import copy
-from collections.abc import Generator
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fullscale.asked_batch import AskedBatch, checked_rule
 from fullscale.batch_norm import BatchNormSpan, has_batch_norm, ignored_by_ddp
 from fullscale.data.micro_batches import MicroBatch
 from fullscale.data.modules import ImageData
 from fullscale.durations import Duration
-from fullscale.growing_module import GrowingModule
 from fullscale.learning_rate import LearningRate
 from fullscale.learning_rate_scaling import RateScaling
 from fullscale.loss import ClassifierLoss
-from fullscale.measured_module import MeasuredModule
 from fullscale.memory_probe import probe_per_device_limit
 from fullscale.models import NETWORKS, build_network
 from fullscale.network_setup import NetworkSettings, set_up_network
@@ -26,12 +21,13 @@ from fullscale.optimizers.parameter_groups import USUAL, ParameterGroups
 from fullscale.optimizers.registry import get_update_rule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from fullscale.schedules import Schedule
+from fullscale.stepping_module import SteppingModule
 from models_of_scaling.errors import InputError
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import Status
 
 
-class Classifier(GrowingModule, MeasuredModule):
+class Classifier(SteppingModule):
     """An image classifier with its optimizer, schedule and target.
 
     Callbacks read and write how the run stands: `status`, `stop_signal`, `evaluation`.
@@ -261,75 +257,3 @@ class Classifier(GrowingModule, MeasuredModule):
     def on_train_batch_start(self, batch: MicroBatch, batch_idx: int) -> int | None:
         """Leave the run, without another evaluation, where it has no future."""
         return -1 if self.status in {"diverged", "interrupted"} else None
-
-    def training_step(self, batch: MicroBatch) -> Tensor:
-        """Return the loss whose gradient, summed by DDP and Lightning, weighs each example 1/B.
-
-        Args:
-            batch: images, labels, weights.
-
-        Returns:
-            The scalar loss of this forward.
-        """
-        images, labels, weights = batch
-        if self._batch_norm is not None:
-            self._batch_norm.begin_forward(self._forwards_in_step)
-        self._forwards_in_step += 1
-        if self._asked is not None:
-            scores = self._asked.scores(batch, forward=self._forwards_in_step - 1)
-        else:
-            scores = self.scores(images)
-        losses = self.loss.per_example(scores, labels)
-        total = (losses * weights).sum()
-        self._weighted_loss.add_(total.detach())
-        return total * self.layout.loss_scale
-
-    def examples_and_loss_factor(self, batch: MicroBatch) -> tuple[float, float]:
-        """Return a forward's examples, and its loss as a multiple of their mean loss.
-
-        Args:
-            batch: images, labels, weights.
-        """
-        weights = batch[2]
-        # A filler comes alone. Only there a weight is looked at: on a GPU that waits for it.
-        examples = len(weights) if len(weights) > 1 else float(weights.sum())
-        return examples, examples * self.layout.loss_scale
-
-    def scores(self, images: Tensor) -> Tensor:
-        """Return the network's logits.
-
-        Args:
-            images: shape (B, channels, height, width).
-        """
-        if self.settings.channels_last:
-            images = images.to(memory_format=torch.channels_last)
-        scores: Tensor = self.network(images)
-        return scores
-
-    @contextlib.contextmanager
-    def without_counting(self) -> Generator[None]:
-        """Run forwards of the step again, from its first, which count for nothing.
-
-        Yields:
-            Nothing.
-        """
-        loss, forwards = self._weighted_loss.clone(), self._forwards_in_step
-        self._forwards_in_step = 0
-        yield
-        self._weighted_loss.copy_(loss)
-        self._forwards_in_step = forwards
-
-    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """Let the optimizer step at this step's rate, then finish its batch-norm statistics.
-
-        Args:
-            *arguments: Lightning's.
-            **named: Lightning's.
-        """
-        rate = self.rate.at(self.global_step, plan=self.data.plan, schedule=self._schedule)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
-        super().optimizer_step(*arguments, **named)
-        self._forwards_in_step = 0
-        if self._batch_norm is not None:
-            self._batch_norm.finish_step()

@@ -1,12 +1,11 @@
 """MLPerf's training log of a run: `:::MLLOG` lines, as its compliance checker reads them.
 
-Source: mlcommons/logging, rule set 4.0.0, ResNet (the last with ResNet). `model_values` gives the
-lines that describe a run, `broken_rules` says which of them the closed division's checker refuses.
-A resumed run's log is one log: it begins with the lines up to the checkpoint.
+Source: mlcommons/logging, rule set 4.0.0, ResNet (the last with ResNet). Here are the events as
+they come; what the log says about data, batch and optimizer is in `mlperf_values.py`. A resumed
+run's log is one log: it begins with the lines up to the checkpoint.
 """
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any, Final, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fullscale.callbacks.line_file import LineFile
+from fullscale.callbacks.mlperf_values import Value
+from fullscale.callbacks.mlperf_values import broken_rules as broken_rules
+from fullscale.callbacks.mlperf_values import model_values as model_values
 from fullscale.module import Classifier
-from fullscale.schedules import WarmupPolynomial
 from models_of_scaling.errors import InputError
 from models_of_scaling.provenance import collect_provenance
 
-Value = str | int | float | bool
 _EVENTS: Final = {"start": "INTERVAL_START", "stop": "INTERVAL_END"}
 
 
@@ -79,8 +79,12 @@ class MLPerfLog(Callback):
         Raises:
             InputError: where the file can't be written, or has no words for the run.
         """
-        if self._file is not None and module.data.plan.grows:
-            raise InputError("--mlperf_log.file: its log has one batch size; here the batch grows")
+        if self._file is not None:
+            if module.data.plan.grows:
+                raise InputError(
+                    "--mlperf_log.file: its log has one batch size; here the batch grows"
+                )
+            model_values(module)
         self._writes = (
             self._file is not None
             and trainer.is_global_zero
@@ -233,87 +237,3 @@ def _epoch(module: Classifier, steps: int) -> float:
     plan = module.data.plan
     epochs = round(steps * plan.layout.global_batch_size / plan.num_train_examples, 4)
     return int(epochs) if epochs == int(epochs) else epochs
-
-
-def model_values(module: Classifier) -> dict[str, Value]:
-    """Return what the log says about data, batch and optimizer.
-
-    Args:
-        module: prepared.
-
-    Returns:
-        Values by key.
-
-    Raises:
-        InputError: where the log has no words for the run's schedule.
-    """
-    data, schedule = module.data, module.schedule
-    layout = data.plan.layout
-    if not isinstance(schedule, WarmupPolynomial):
-        raise InputError(
-            "--mlperf_log.file: its rules want --model.schedule polynomial, "
-            f"not {module.schedule_name}"
-        )
-    method = "lars" if module.rule.name == "lars" else "sgd"
-    warmup_epochs = schedule.warmup_steps * layout.global_batch_size / data.plan.num_train_examples
-    values: dict[str, Value] = {
-        "seed": data.seed,
-        "train_samples": data.plan.num_train_examples,
-        "eval_samples": data.source.num_validation_examples,
-        "global_batch_size": layout.global_batch_size,
-        "gradient_accumulation_steps": layout.accumulate_grad_batches,
-        "model_bn_span": layout.batch_norm_span or layout.per_device_batch_size,
-        "opt_name": method,
-        f"{method}_opt_base_learning_rate": module.learning_rate,
-        # As it was given: a factor of the peak may be off in the last digit.
-        f"{method}_opt_end_learning_rate": float(
-            f"{schedule.end_factor * module.learning_rate:.12g}"
-        ),
-        f"{method}_opt_learning_rate_decay_poly_power": schedule.decay_power,
-        f"{method}_opt_learning_rate_decay_steps": (
-            schedule.num_train_steps - schedule.warmup_steps
-        ),
-        f"{method}_opt_momentum": module.numbers["momentum"],
-        f"{method}_opt_weight_decay": module.numbers["weight_decay"],
-    }
-    if method == "lars":
-        return values | {
-            "lars_opt_learning_rate_warmup_epochs": warmup_epochs,
-            "lars_epsilon": 0.0,  # our LARS has none
-        }
-    return values | {"opt_learning_rate_warmup_epochs": warmup_epochs}
-
-
-def broken_rules(values: Mapping[str, Value]) -> list[str]:
-    """Return what the closed division's checker refuses among a run's values.
-
-    Args:
-        values: of `model_values`.
-
-    Returns:
-        One phrase for each: key, value and rule.
-    """
-    method = values["opt_name"]
-    rules: list[tuple[str, bool, str]] = []
-
-    def hold(key: str, rule: str, *, fulfilled: bool) -> None:
-        rules.append((key, fulfilled, rule))
-
-    end, decay = f"{method}_opt_end_learning_rate", f"{method}_opt_weight_decay"
-    hold(end, "must be 0.0001", fulfilled=values[end] == 0.0001)
-    power = float(values[decay]) / 0.0001
-    hold(
-        decay,
-        "must be 0.0001 times a power of two",
-        fulfilled=power > 0 and math.log2(power).is_integer(),
-    )
-    if method == "lars":
-        key = "lars_opt_learning_rate_decay_poly_power"
-        hold(key, "must be 2", fulfilled=values[key] == 2)
-    else:
-        key = "sgd_opt_base_learning_rate"
-        # As the checker computes it.
-        hold(
-            key, "must be a multiple of 0.001", fulfilled=(float(values[key]) / 0.001).is_integer()
-        )
-    return [f"{key} {values[key]}: it {rule}" for key, fulfilled, rule in rules if not fulfilled]

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Timer
 
 from fullscale.callbacks.record_trial import hyper_parameters, settings
 from fullscale.checkpoints.identity import PARAMETERS
@@ -55,7 +56,7 @@ def collect_state(trainer: Trainer, module: Classifier) -> dict[str, Any]:
     if trainer.world_size > 1:
         random *= trainer.world_size
         torch.distributed.all_gather_object(random, collect_random_state())
-    callbacks = {each.state_key: each.state_dict() for each in callbacks_of(trainer)}
+    callbacks = {each.state_key: each.state_dict() for each in _kept_callbacks(trainer)}
     return {
         "model": model,
         "optimizer": optimizer,
@@ -91,7 +92,7 @@ def put_back_state(trainer: Trainer, module: Classifier, state: dict[str, Any]) 
         config.scheduler.load_state_dict(saved)
     trainer.precision_plugin.load_state_dict(small["precision"])
     module.on_load_checkpoint(small["module"])
-    for callback in callbacks_of(trainer):
+    for callback in _kept_callbacks(trainer):
         if callback.state_key in small["callbacks"]:
             callback.load_state_dict(small["callbacks"][callback.state_key])
     random = small["random"]
@@ -115,6 +116,15 @@ def set_progress(trainer: Trainer, steps: int) -> None:
     done = loop.automatic_optimization.optim_progress.optimizer.step.total
     done.ready = done.completed = steps
     loop._batches_that_stepped = steps  # noqa: SLF001 - the loggers' step; no public way
+
+
+def _kept_callbacks(trainer: Trainer) -> list[Callback]:
+    """Return those whose state goes on with the run: not the clock of --trainer.max_time.
+
+    That is a limit of each part, as a job's is: a whole run's limit would end every further part
+    after one step.
+    """
+    return [each for each in callbacks_of(trainer) if not isinstance(each, Timer)]
 
 
 def callbacks_of(trainer: Trainer) -> list[Callback]:

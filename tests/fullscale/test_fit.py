@@ -261,6 +261,30 @@ def test_a_time_limit_of_the_trainer_is_an_interruption(fit):
     assert trial.status == "interrupted"
 
 
+@pytest.mark.parametrize("part", [1, 2])
+def test_a_time_limit_is_one_of_each_part_of_a_run(fit, tmp_path, part):
+    """As Lightning keeps it, a second part would end after its first step, and so would a third."""
+    flags = (
+        *(*FAST, "--model.train_duration=100000 epochs", "--model.target=validation_accuracy>=1"),
+        *("--trainer.max_time={seconds: 1}", "--data.evaluate_every=1000 epochs"),
+        f"--checkpoint.folder={tmp_path / 'checkpoints'}",
+    )
+    steps = [fit(*flags)[1].steps for _ in range(part)]
+    assert fit(*flags)[1].steps > steps[-1] + 1
+
+
+def test_a_loss_in_bfloat16_is_summed_in_more_digits_than_three(fit, tmp_path):
+    """1,024 losses of 2.3: bfloat16 has steps of 16 there, 0.016 of the mean."""
+    flags = (*FAST[1:], "--data.global_batch_size=1024", "--trainer.max_steps=1")
+    exact = fit(*flags)[1].curve_train_loss[0]
+    for file in (tmp_path / "trials").iterdir():
+        file.unlink()
+    # Each loss is rounded to 0.008 at random: 0.0002 for their mean, and four times that.
+    assert fit(*flags, "--trainer.precision=bf16-true")[1].curve_train_loss[0] == pytest.approx(
+        exact, abs=8e-4
+    )
+
+
 def test_a_check_of_the_code_records_nothing(fit):
     assert fit(*FAST, "--trainer.fast_dev_run=2", "--data.max_per_device_batch_size=64")[:2] == (
         0,

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from fullscale.callbacks.mlperf_values import broken_rules
+
 TOKEN = ":::MLLOG "
 ONCE = "once"
 SOME = "at least once"
@@ -272,10 +274,47 @@ def test_a_log_without_a_submitter_or_a_place_is_refused(fit, tmp_path):
     assert "--mlperf_log.file /proc/nothing/log can't be written" in err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--model.optimizer=adam",), "--model.optimizer adam has no words there"),
+        (("--model.optimizer=lookahead:momentum",), "lookahead:momentum has no words there"),
+        (("--model.schedule=cosine",), "its rules want --model.schedule polynomial, not cosine"),
+    ],
+)
+def test_a_run_that_the_log_has_no_words_for_is_refused_before_it_starts(
+    fit, tmp_path, flags, words
+):
+    log = tmp_path / "log"
+    code, trial, err = fit(*RUN, f"--mlperf_log.file={log}", "--mlperf_log.org=us", *flags)
+    assert (code, trial, err.count("\n")) == (2, None, 1)
+    assert words in err
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "method", "refused"),
+    [
+        ("nesterov", "sgd", 0),
+        ("lars_scaled_momentum", "lars", 0),
+        ("lars_mlperf", "lars", 1),
+    ],
+)
+def test_a_variant_is_logged_by_its_method_with_its_own_numbers(
+    tmp_path, optimizer, method, refused
+):
+    _, events = train(tmp_path, f"--model.optimizer={optimizer}", "--trainer.max_steps=1")
+    values = {event["key"]: event["value"] for event in events}
+    assert values["opt_name"] == method
+    if method == "lars":
+        assert values["lars_epsilon"] == (1e-7 if refused else 0)
+        assert f"{broken_rules(values)}".count("lars_epsilon") == refused
+
+
 def test_the_recipe_of_mlperf_breaks_no_rule():
     import yaml
 
-    from fullscale.callbacks.mlperf_log import broken_rules, model_values
+    from fullscale.callbacks.mlperf_log import model_values
     from fullscale.data.modules import ImageData
     from fullscale.module import Classifier
 
