@@ -15,6 +15,7 @@ from fullscale.evaluation import Evaluation
 from fullscale.lean_module import LeanModule
 from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from fullscale.sharding import forget_gathered_weights
+from models_of_scaling.errors import InputError
 
 # What ends a run after the step at hand; the first of them counts where ranks got different ones.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -128,11 +129,21 @@ class MeasuredModule(LeanModule):
         self._validation_sums += sums
 
     def on_validation_epoch_end(self) -> None:
-        """Sum over ranks and keep the evaluation."""
+        """Sum over ranks and keep the evaluation.
+
+        Raises:
+            InputError: on every rank, where no picture could be decoded.
+        """
         for optimizer in self._rule_optimizers():
             optimizer.show_trained_parameters()
         forget_gathered_weights(self)
         loss, correct, count = self.sum_over_ranks(self._validation_sums).tolist()
+        if not count:
+            # Each process may have met fewer than it bears.
+            raise InputError(
+                f"{self.data.dataset}: none of the {self.data.source.num_validation_examples} "
+                "validation pictures can be decoded"
+            )
         self.evaluation = Evaluation(
             steps=self.global_step,
             train_loss=_mean(self._train_losses, self._train_batches),

@@ -31,6 +31,7 @@ class RecordTrial(Callback):
     Rank zero writes. A run that was interrupted has a row that says so; when it is resumed from a
     checkpoint, the row of the whole run takes that row's place (the file has the same name). The
     whole run's time is the time of its parts, without what a kill undid after the last checkpoint.
+    Where the folder has no room left in the end, the row is kept in the system's temporary folder.
     `--trainer.fast_dev_run` is a check of the code, not a trial: nothing is
     written then.
     """
@@ -162,11 +163,19 @@ class RecordTrial(Callback):
         self._written = True
         if not self._records:
             return
+        trial = self._trial(trainer, module)
         try:
-            trial = self._trial(trainer, module)
             self.path = write_trials(self._folder, [trial], name=self._name)
         except OSError as error:
-            raise RecordError(f"the trial was not recorded: {error}") from error
+            raise RecordError(f"the trial was not recorded: {error}{self._kept(trial)}") from error
+
+    def _kept(self, trial: Trial) -> str:
+        """Write a trial where there may be room, and say so: a run's hours are in it."""
+        try:
+            path = write_trials(Path(tempfile.gettempdir()), [trial], name=self._name)
+        except OSError:
+            return ""
+        return f"; it is kept in {path}, move it there"
 
     def _trial(self, trainer: Trainer, module: Classifier) -> Trial:
         assert self._provenance is not None

@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -87,6 +87,9 @@ class Decoder:
         try:
             with Image.open(io.BytesIO(data)) as picture:
                 return np.array(picture.convert("RGB"), dtype=np.uint8)
+        except UnidentifiedImageError as error:
+            # PIL's own words name an address in memory.
+            raise DamagedPictureError("no format of pictures that PIL knows") from error
         except _PIL_ERRORS as error:
             raise DamagedPictureError(str(error)) from error
 

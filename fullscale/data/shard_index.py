@@ -142,6 +142,19 @@ class ShardIndex:
                 f"not in 0 ... {num_classes - 1}"
             )
 
+    def check_sizes(self) -> None:
+        """Look whether the shards are as long as their pictures, before hours are spent.
+
+        Raises:
+            InputError: where one is shorter, for example half copied.
+        """
+        ends = np.zeros(len(self.files), dtype=np.int64)
+        np.maximum.at(ends, self.shard, self.offset + self.size)
+        for file, end in zip(self.files, ends.tolist(), strict=True):
+            size = Path(file).stat().st_size
+            if size < end:
+                raise InputError(f"{file}: {size} bytes, the index says {end}")
+
     def name_of(self, index: int) -> str:
         """Return CLASS/FILE."""
         return str(self.names[index].as_py())

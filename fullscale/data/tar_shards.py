@@ -10,11 +10,12 @@ class TarStore:
     """One split's pictures in tar files; a `PictureStore`."""
 
     def __init__(self, index: ShardIndex) -> None:
-        """Keep the index.
+        """Keep the index and look at the shards' sizes.
 
         Args:
-            index: of the split.
+            index: of the split. Where a shard is shorter than it says, it ends in an InputError.
         """
+        index.check_sizes()
         self._index = index
         self.labels = index.labels
 

@@ -6,14 +6,12 @@ it comes: crops keep their full range. Of ImageNet this takes about 335 GB (the 
 
 import mmap
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fullscale.data.decoding import DamagedPictureError, Pixels
 from fullscale.data.shard_index import ShardIndex
-from models_of_scaling.errors import InputError
 
 # Each map holds a file open; 1,024 may be open in a process by default.
 _MAPS_KEPT = 256
@@ -26,19 +24,12 @@ class Uint8Store:
         """Keep the index and look at the shards' sizes.
 
         Args:
-            index: of the split.
-
-        Raises:
-            InputError: where a shard is shorter than its index says.
+            index: of the split. Where a shard is shorter than it says, it ends in an InputError.
         """
         self._index = index
         self._maps: OrderedDict[str, mmap.mmap] = OrderedDict()
         self.labels = index.labels
-        ends = np.zeros(len(index.files), dtype=np.int64)
-        np.maximum.at(ends, index.shard, index.offset + index.size)
-        for file, end in zip(index.files, ends.tolist(), strict=True):
-            if Path(file).stat().st_size < end:
-                raise InputError(f"{file}: {Path(file).stat().st_size} bytes, the index says {end}")
+        index.check_sizes()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a new process needs; it maps the files itself."""

@@ -3,11 +3,15 @@
 import csv
 import importlib.util
 import math
+import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from fullscale.callbacks.metrics_csv import COLUMNS
+from models_of_scaling.errors import InputError
+from models_of_scaling.trials import read_trials, table_to_trials
 
 RUN = (
     *("--data.global_batch_size=97", "--model.train_duration=24 steps", "--model.warmup=5 steps"),
@@ -95,6 +99,43 @@ def test_a_file_that_can_no_longer_be_written_is_one_warning_and_the_run_goes_on
     warning, error = err.splitlines()
     assert "metrics.csv is written no further: " in warning and os.strerror(27) in warning
     assert error.startswith("error: the trial was not recorded: ") and code == 1
+
+
+def test_an_evaluation_without_a_picture_is_one_line_and_no_division_by_zero():
+    """Each of several processes may have met fewer damaged pictures than it bears."""
+    from fullscale.module import Classifier
+
+    module = Classifier()
+    vars(module)["_trainer"] = SimpleNamespace(world_size=1, optimizers=[])
+    source = SimpleNamespace(num_validation_examples=15)
+    vars(module)["_data"] = SimpleNamespace(dataset="image_folder", source=source)
+    with pytest.raises(InputError, match="image_folder: none of the 15 validation pictures"):
+        module.on_validation_epoch_end()
+
+
+def test_a_trial_that_has_no_room_in_its_folder_is_kept_elsewhere(
+    fit, folder, tmp_path, monkeypatch
+):
+    """Hours of training are in it, and without checkpoints there is no doing it again."""
+    import fullscale.callbacks.record_trial as recording
+
+    def write(where, trials, *, name):
+        if where == folder:
+            raise OSError(28, os.strerror(28))
+        return write_trials(where, trials, name=name)
+
+    write_trials = recording.write_trials
+    monkeypatch.setattr(recording, "write_trials", write)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code, _, err = fit(*RUN)
+    assert code == 1
+    (kept,) = tmp_path.glob("trials-*.parquet")
+    assert err.splitlines()[-1] == (
+        f"error: the trial was not recorded: [Errno 28] {os.strerror(28)}; it is kept in {kept}, "
+        "move it there"
+    )
+    (trial,) = table_to_trials(read_trials(kept))
+    assert trial.curve_steps[-1] == trial.steps
 
 
 def test_a_check_of_the_code_writes_no_metrics(fit, folder):

@@ -138,6 +138,14 @@ def test_a_process_that_sees_little_of_a_large_split_does_not_wait_for_the_whole
         found.add(9, name="x", reason="y")
 
 
+def test_the_reason_names_no_place_in_memory(tree, capsys):
+    (tree / "train" / "cat" / "cat_train_0.JPEG").write_bytes(b"no picture")
+    source(tree, 0.1).train_batch(np.array([0]), [0])
+    err = capsys.readouterr().err
+    assert "cat_train_0.JPEG: not a readable picture: no format of pictures that PIL knows" in err
+    assert "0x" not in err
+
+
 def test_a_file_that_has_gone_is_a_damaged_picture(tree):
     found = source(tree, 0.1)
     (tree / "train" / "cat" / "cat_train_0.JPEG").unlink()

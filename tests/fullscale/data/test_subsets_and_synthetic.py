@@ -130,9 +130,14 @@ def test_shards_that_are_not_whole_are_named(tars, tree):
     with pytest.raises(InputError, match=r"there is no .*shard-000002.tar"):
         source("tar_shards", tars)
     (tars / "away").rename(shard)
-    shard.write_bytes(shard.read_bytes()[:2000])
+    opened, whole = source("tar_shards", tars), shard.read_bytes()
+    shard.write_bytes(whole[:2000])
     with pytest.raises(InputError, match="the shard ends after"):
-        source("tar_shards", tars).train_batch(np.arange(21), list(range(21)))
+        opened.train_batch(np.arange(21), list(range(21)))
+    # Half copied: said before the run, not hours into it.
+    with pytest.raises(InputError, match=r"shard-000002.tar: 2000 bytes, the index says \d+"):
+        source("tar_shards", tars)
+    shard.write_bytes(whole)
     (tars / "val" / "index.parquet").unlink()
     with pytest.raises(InputError, match=r"there is no .*val.index.parquet"):
         source("tar_shards", tars)
