@@ -5,6 +5,7 @@ stacked, and each one's numbers are its own.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,17 +31,17 @@ def mean_loss_and_accuracy(
     Returns:
         Shape (S, 2).
     """
-    totals: list[Any] = [0] * len(sets)
     at_once = task.images_of_a_forward
+    if all(len(labels) <= at_once for _, labels in sets):
+        means: Tensor = _program(task, "means", _means, parameters, buffers, sets)
+        return means
+    totals: list[Any] = [0] * len(sets)
     # What fits into one forward of each set is one program: a call costs like a forward.
     for start in range(0, max(len(labels) for _, labels in sets), at_once):
         left = [place for place, (_, labels) in enumerate(sets) if start < len(labels)]
-        parts = [tuple(tensor[start : start + at_once] for tensor in sets[p]) for p in left]
-        given = parameters, buffers, tuple(parts)
-        key = ("evaluation", *(len(labels) for _, labels in parts))
-        if key not in task.programs:
-            task.programs[key] = program_of(task, functools.partial(_sums, task), given)
-        for place, sums in zip(left, task.programs[key](*given), strict=True):
+        parts = tuple(tuple(tensor[start : start + at_once] for tensor in sets[p]) for p in left)
+        found = _program(task, "sums", _sums, parameters, buffers, parts)
+        for place, sums in zip(left, found, strict=True):
             totals[place] = totals[place] + sums
     return torch.stack([
         total / len(labels) for total, (_, labels) in zip(totals, sets, strict=True)
@@ -65,13 +66,34 @@ def losses_and_right(
     found = []
     for start in range(0, len(labels), task.images_of_a_forward):
         part = slice(start, start + task.images_of_a_forward)
-        given = parameters, buffers, images[part], labels[part]
-        key = ("each", len(given[-1]))
-        if key not in task.programs:
-            task.programs[key] = program_of(task, functools.partial(_by_example, task), given)
-        found.append(task.programs[key](*given))
+        one = ((images[part], labels[part]),)
+        found.append(_program(task, "each", _by_example_of_one, parameters, buffers, one))
     losses, right = (torch.cat(parts) for parts in zip(*found, strict=True))
     return losses, right
+
+
+def _program(
+    task: Task,
+    name: str,
+    function: Callable[..., Any],
+    parameters: Stacked,
+    buffers: Stacked,
+    sets: tuple[tuple[Tensor, ...], ...],
+) -> Any:
+    """Return what a function says of some sets, by the task's program for their sizes."""
+    key = (name, *(len(labels) for _, labels in sets))
+    if key not in task.programs:
+        given = parameters, buffers, sets
+        task.programs[key] = program_of(task, functools.partial(function, task), given)
+    return task.programs[key](parameters, buffers, sets)
+
+
+def _means(
+    task: Task, parameters: Stacked, buffers: Stacked, sets: tuple[tuple[Tensor, Tensor], ...]
+) -> Tensor:
+    """Return for each set the mean loss and the share of right answers, shape (S, 2)."""
+    sums = _sums(task, parameters, buffers, sets)
+    return torch.stack([total / len(labels) for total, (_, labels) in zip(sums, sets, strict=True)])
 
 
 def _sums(
@@ -83,6 +105,12 @@ def _sums(
         losses, right = _by_example(task, parameters, buffers, images, labels)
         found.append(torch.stack([losses.sum(), right.sum()]))
     return tuple(found)
+
+
+def _by_example_of_one(
+    task: Task, parameters: Stacked, buffers: Stacked, sets: tuple[tuple[Tensor, Tensor], ...]
+) -> tuple[Tensor, Tensor]:
+    return _by_example(task, parameters, buffers, *sets[0])
 
 
 def _by_example(
