@@ -192,6 +192,8 @@ def _explain(message: str, arguments: Sequence[str]) -> str:
     """Add to a parser's message the flag as it is typed, or the files that were read."""
     if message.endswith("required: data.global_batch_size"):
         return "--data.global_batch_size is missing: examples per optimizer step, over all devices"
+    if message.startswith("unrecognized arguments"):
+        message += "; --help lists the flags"
     files = [
         word.partition("=")[2] or following
         for word, following in itertools.pairwise([*arguments, ""])

@@ -175,6 +175,11 @@ def refuse_what_needs_a_gpu(trainer: Mapping[str, Any], *, has_gpu: bool) -> Non
     """
     strategy, precision = trainer.get("strategy"), str(trainer.get("precision"))
     accelerator = trainer.get("accelerator", "auto")
+    if accelerator in {"gpu", "cuda"} and not has_gpu:
+        raise InputError(
+            f"--trainer.accelerator {accelerator}: this machine has no GPU that torch can use; "
+            "--trainer.accelerator cpu trains without one, --dry_run plans without any"
+        )
     on_gpu = has_gpu and accelerator in {"auto", "gpu", "cuda"}
     if strategy in _LIGHTNINGS_FSDP and not (on_gpu and accelerator != "auto"):
         raise InputError(

@@ -149,6 +149,13 @@ def test_with_a_gpu_half_precision_and_fsdp_are_lightnings_to_judge(accelerator)
         refuse_what_needs_a_gpu({"strategy": "fsdp", "accelerator": "auto"}, has_gpu=True)
 
 
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+def test_without_a_gpu_one_that_is_asked_for_is_refused_with_what_to_ask_instead(accelerator):
+    with pytest.raises(InputError, match="no GPU that torch can use; --trainer.accelerator cpu"):
+        refuse_what_needs_a_gpu({"accelerator": accelerator}, has_gpu=False)
+    refuse_what_needs_a_gpu({"accelerator": "auto"}, has_gpu=False)
+
+
 def test_the_probe_on_one_process_takes_all_where_all_fits(final_state):
     want, _ = final_state(*SHORT, "--trainer.precision=64-true")
     got, _ = final_state(
