@@ -7,6 +7,7 @@ from surrogate.protocol import Plan, Stage
 from surrogate.race import as_raced
 from surrogate.simulated_trials import run_simulator
 from surrogate.training.population_trials import run_population
+from surrogate.user_optimizer import check_same_source
 from surrogate.workloads import get_workload
 
 
@@ -20,8 +21,9 @@ def run_stage(plan: Plan, batch_size: int, stage: Stage) -> Iterator[list[Trial]
 
     Yields:
         Trials as they finish, maybe none: a caller that stops asking stops the runs. Those of a
-        race come together at its end.
+        race come together at its end. A user's rule of another version than the study's is refused.
     """
+    check_same_source(plan.optimizer, plan.space)
     workload = get_workload(plan.workload)
     simulated = workload.engine == "noisy_quadratic"
     engine = run_simulator if simulated else run_population

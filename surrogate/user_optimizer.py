@@ -56,5 +56,28 @@ def user_space(path: str) -> UserSearchSpace:
         )
     space = check_space(getattr(module, f"{rule}_SPACE"), path, where=where)
     given = {each.name: getattr(space, each.name) for each in fields(SearchSpace)}
-    digest = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()
-    return UserSearchSpace(**given, source=digest[:8])
+    return UserSearchSpace(**given, source=_digest(module.__file__))
+
+
+def check_same_source(path: str, space: SearchSpace) -> None:
+    """Refuse to run a study's rule where another version of its file lies.
+
+    Args:
+        path: of the rule.
+        space: of the study; of a rule that is not a user's there is nothing to check.
+
+    Raises:
+        InputError: naming both versions.
+    """
+    if not isinstance(space, UserSearchSpace):
+        return
+    here = user_space(path).source
+    if here != space.source:
+        raise InputError(
+            f"--optimizer {path}: its file is {here} here: another version than the one that the "
+            f"study began with, {space.source}"
+        )
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8]

@@ -6,7 +6,10 @@ import pytest
 
 from models_of_scaling.errors import InputError
 from models_of_scaling.trials import read_trials
+from surrogate.engines import run_stage
 from surrogate.run_sweep import SweepSettings, run_sweep
+from surrogate.search import next_stage
+from surrogate.user_optimizer import check_same_source
 from surrogate.workloads import get_workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +69,17 @@ def test_what_is_wrong_with_a_rules_space_is_one_line(example, old, new, message
         get_workload("digits").space(path)
     text = str(refused.value)
     assert message in text and path in text and "\n" not in text
+
+
+def test_a_worker_with_another_version_of_the_file_refuses_to_run_it(example, tmp_path):
+    path = example()
+    plan = SweepSettings(workload="digits", optimizer=path, out=tmp_path, quick=True).plan
+    stage = next_stage(plan, 1024, [])
+    check_same_source(path, plan.space)
+    file = tmp_path / f"{path.split('.')[0]}.py"
+    file.write_text(file.read_text() + "\n# changed since\n")
+    with pytest.raises(InputError, match=f"{path}: its file is .* here: another version"):
+        next(run_stage(plan, 1024, stage))
 
 
 @pytest.mark.slow
