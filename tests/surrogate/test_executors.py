@@ -283,7 +283,11 @@ def test_a_worker_that_does_not_see_the_folder_is_named(tmp_path):
         (["--executor", "submitit", "--submitit", "time"], "--submitit 'time' is not KEY=VALUE"),
         (["--executor", "submitit", "--submitit", "cluster=local", "tim=3"], "--submitit: "),
         (["--executor", "submitit", "--submitit", "a=1", "a=2"], "--submitit a is given twice"),
-        (["--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers"),
+        pytest.param(  # Dask tries for five seconds
+            ["--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"],
+            "no Dask scheduler answers",
+            marks=pytest.mark.slow,
+        ),
         (["--executor", "dask", "--scheduler", __file__], "not a scheduler file: JSON with"),
         (["--out", ""], "argument --out: '' names no folder"),
         (["--batch-sizes", "8,64,8"], "--batch-sizes: 8 is given twice"),

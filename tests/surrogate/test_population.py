@@ -178,7 +178,7 @@ def test_members_follow_schedules_of_their_own_and_a_constant_rate_beside_them()
     assert_equal_step_by_step(shared, members)
 
 
-@pytest.mark.parametrize("model", ["mlp", "small_cnn"])
+@pytest.mark.parametrize("model", ["mlp", pytest.param("small_cnn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("batch_size", [1, 8, 64])
 def test_a_members_float32_result_does_not_depend_bit_for_bit_on_who_trains_beside_it(
     model, batch_size

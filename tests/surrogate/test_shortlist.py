@@ -24,6 +24,7 @@ def excess_of_winner(study, batch_size, **world):
     )
 
 
+@pytest.mark.slow
 def test_a_surface_through_all_runs_finds_better_configurations_than_lucky_runs():
     sizes = range(100, 132)
     by_runs, by_surface = (
