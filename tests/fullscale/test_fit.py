@@ -261,6 +261,7 @@ def test_a_time_limit_of_the_trainer_is_an_interruption(fit):
     assert trial.status == "interrupted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [1, 2])
 def test_a_time_limit_is_one_of_each_part_of_a_run(fit, tmp_path, part):
     """As Lightning keeps it, a second part would end after its first step, and so would a third."""

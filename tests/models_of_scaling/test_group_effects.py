@@ -53,6 +53,7 @@ def test_groups_at_one_batch_size_each_can_not_be_told_from_the_curve():
     assert can_tell_groups(np.array(["a", "b"] * 4), cells, reached)
 
 
+@pytest.mark.slow
 def test_a_fit_that_knows_the_groups_is_nearer_to_the_curve(simulated):
     """Two groups tune the small batch sizes, two the large ones, with offsets of 20 %."""
     rng = np.random.default_rng(1)

@@ -136,8 +136,18 @@ def test_resnet8_keeps_batch_norm_of_its_own_in_each_member_averages_included(ba
 
 
 # A network of 14 parameters for every rule of the registry, also those that will be added: on 2x2
-# pixels, so that matrices of all shapes are there and steps cost little.
-@pytest.mark.parametrize("rule", sorted(UPDATE_RULES))
+# pixels, so that matrices of all shapes are there and steps cost little. A second each for tracing:
+# the study's own are among the fast tests.
+FAST_RULES = {"momentum", "nesterov", "adam", "lars", "lamb", "kfac"}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(rule, marks=[] if rule in FAST_RULES else [pytest.mark.slow])
+        for rule in sorted(UPDATE_RULES)
+    ],
+)
 def test_every_update_rule_steps_a_population_as_it_steps_a_network_alone(rule):
     digits = digits_arrays()
     data = replace(

@@ -83,6 +83,7 @@ def test_a_members_compiled_float32_result_does_not_depend_bit_for_bit_on_who_tr
                 assert torch.equal(value, everyone[member][0][name]), (len(chosen), name)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_step_is_traced_and_a_warning_says_so(monkeypatch, caplog):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch, in its own files

@@ -138,6 +138,7 @@ def test_an_accuracy_of_none_of_the_polled_is_not_far_from_a_small_target():
             assert screen.is_far(parameters, {}, most_loss=1e9) == far
 
 
+@pytest.mark.slow
 def test_whether_a_member_is_evaluated_depends_on_no_other_member_or_part():
     whole = task()
     short = WarmupPolynomial(warmup_steps=2, num_train_steps=43)
@@ -169,6 +170,7 @@ def test_runs_of_a_fixed_length_are_no_longer_screened_once_they_met_the_target(
         assert all(s == first_full_evaluation(s) for s in after)
 
 
+@pytest.mark.slow
 def test_a_race_among_screened_runs_is_decided_where_all_are_evaluated():
     rule = StopRule(target=LOSS, max_steps=150, divergence_factor=30.0, screened=True)
     members = [
