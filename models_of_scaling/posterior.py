@@ -28,6 +28,7 @@ from models_of_scaling.noise import (
     log_density_of_means,
     log_probability_below,
 )
+from models_of_scaling.priors import log_prior_of_critical_batch_size
 from models_of_scaling.proposals import Around, around, draw_prior, log_mixture, log_prior
 from models_of_scaling.quantities import Floats
 from models_of_scaling.study_rows import CellMeans
@@ -156,8 +157,8 @@ def _log_likelihood(
         rng: source of randomness, for the levels.
 
     Returns:
-        Two arrays (J, D): the log likelihood of the cells at the drawn level over the density that
-        the level was drawn with, and log S_min.
+        Two arrays (J, D): the log likelihood of the cells at the drawn level, with what is known of
+        B_crit beside them, over the density that the level was drawn with; and log S_min.
     """
     mu, _ = family.log_steps(theta, cells.x_C)
     deviates = rng.standard_normal(len(theta))
@@ -177,7 +178,9 @@ def _log_likelihood(
         above = levels + mu[:, cell] - cells.log_steps_C[cell]
         inside = -above if cells.met_early_C[cell] else above
         value += log_probability_below(inside / np.sqrt(variance[:, cell : cell + 1]))
-    log_critical = None if cells.knee is None else family.log_critical(theta)
-    if cells.knee is not None and log_critical is not None:
-        value += cells.knee.log_likelihood(log_critical, log_reference=cells.log_reference)
+    log_critical = family.log_critical(theta)
+    if log_critical is not None:
+        value += log_prior_of_critical_batch_size(log_critical + cells.log_reference)
+        if cells.knee is not None:
+            value += cells.knee.log_likelihood(log_critical, log_reference=cells.log_reference)
     return value, levels

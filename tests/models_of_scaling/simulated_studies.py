@@ -16,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 
-from models_of_scaling.families import FAMILIES
+from models_of_scaling.families import FAMILIES, LawFamily
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.gaussian_process import covariance
 from models_of_scaling.intervals import weighted_quantile
@@ -26,6 +26,7 @@ from models_of_scaling.measurements import Measurements, TableSource
 from models_of_scaling.mixture import mixed
 from models_of_scaling.noise import NOISE_SIZES, NoiseKnowledge, misfit_beyond
 from models_of_scaling.prediction import predict
+from models_of_scaling.priors import log_prior_of_critical_batch_size
 
 LEVEL = 0.9
 TIMES = (1, 2, 4)  # the largest batch size
@@ -174,16 +175,11 @@ def ask_prior_study(name: LawName, number: int) -> Answers:
     """
     family = FAMILIES[name]
     rng = np.random.default_rng([number, 11, list(FAMILIES).index(name)])
-    deviates = rng.standard_normal(len(family.prior_mean_K))
-    for place, degrees in enumerate(family.prior_degrees_K):
-        if np.isfinite(degrees):
-            deviates[place] *= np.sqrt(degrees / rng.chisquare(degrees))
     sizes = 2.0 ** np.arange(3, 14)  # of which the last three are asked for
     known = len(sizes) - 3
     reference = float(np.exp(np.log(sizes[:known]).mean()))
     x_N = np.log(sizes / reference)
-    shape_K = family.prior_mean_K + family.prior_sd_K * deviates
-    theta_RP = family.theta_of_shape(shape_K[None], float(x_N[known - 1]))
+    theta_RP = _prior_truth(family, rng, float(x_N[known - 1]), np.log(reference))
     theta_RP[:, :2] += np.log(1000.0)
     truth = family.log_steps(theta_RP, x_N)[0][0]
     odds = np.exp(NoiseKnowledge().log_probability(NOISE_SIZES))
@@ -204,6 +200,25 @@ def ask_prior_study(name: LawName, number: int) -> Answers:
         steps, off = answer.steps, noise * rng.standard_t(4)
         answers[f"{times}x"] = steps.holds(np.exp(log_truth + off)), steps.high / steps.low
     return answers
+
+
+def _prior_truth(
+    family: LawFamily, rng: np.random.Generator, x_last: float, log_reference: float
+) -> np.ndarray:
+    """Return log parameters (1, P) with S_min = 1, as likely as all priors together say."""
+    while True:
+        deviates = rng.standard_normal(len(family.prior_mean_K))
+        for place, degrees in enumerate(family.prior_degrees_K):
+            if np.isfinite(degrees):
+                deviates[place] *= np.sqrt(degrees / rng.chisquare(degrees))
+        shape_K = family.prior_mean_K + family.prior_sd_K * deviates
+        theta_RP = family.theta_of_shape(shape_K[None], x_last)
+        log_critical = family.log_critical(theta_RP)
+        if log_critical is None:
+            return theta_RP
+        log_odds = log_prior_of_critical_batch_size(log_critical + log_reference)[0]
+        if rng.uniform() < np.exp(log_odds):
+            return theta_RP
 
 
 def _hold(answers: Answers, name: str, draws_R: np.ndarray, truth: float) -> None:

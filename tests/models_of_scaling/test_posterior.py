@@ -33,7 +33,11 @@ def priors_of(family):
     ]
 
 
-def cells_of(x_C, log_steps_C, *, measured_C=None, width_C=0.0):
+# Of batch sizes so large the prior on B_crit in examples says nothing.
+MANY_EXAMPLES = np.log(1e9)
+
+
+def cells_of(x_C, log_steps_C, *, measured_C=None, width_C=0.0, log_reference=0.0):
     count = len(x_C)
     return CellMeans(
         x_C=np.asarray(x_C, dtype=float),
@@ -44,6 +48,7 @@ def cells_of(x_C, log_steps_C, *, measured_C=None, width_C=0.0):
         spread_C=np.zeros(count),
         width_C=np.full(count, width_C),
         group_variance_C=np.zeros(count),
+        log_reference=log_reference,
     )
 
 
@@ -57,7 +62,8 @@ def test_rows_without_information_give_the_prior_back(name):
     family = FAMILIES[name]
     theta_P = family.theta_of_shape(family.prior_mean_K[None], 0.0)[0]
     rng = np.random.default_rng(0)
-    draws = draw_posterior(family, cells_of([0.0], [5.0]), known(TENTH), theta_P, 4000, rng)
+    cells = cells_of([0.0], [5.0], log_reference=MANY_EXAMPLES)
+    draws = draw_posterior(family, cells, known(TENTH), theta_P, 4000, rng)
     shapes = shapes_of(family, draws.theta_RP, 0.0)
     for column, prior in zip(shapes.T, priors_of(family), strict=True):
         # 4,000 draws of 6,000 proposals, of which the level's importance weights make fewer: the
@@ -72,7 +78,8 @@ def test_rows_without_information_give_the_prior_back(name):
     assert stats.ks_2samp(got[:, 0], want).statistic < 0.05
 
 
-def test_behind_a_cliff_the_draws_spread_as_the_prior_and_do_not_heap_up_at_its_foot():
+@pytest.mark.parametrize("largest", (8.0, 64.0, 1e9))
+def test_behind_a_cliff_the_draws_spread_as_the_prior_and_do_not_heap_up_at_its_foot(largest):
     """Perfect scaling at 2 % noise: numerical integration over the knee's place is the reference.
 
     Refits with the prior's centre drawn anew (randomise then optimise) put half of the draws
@@ -90,7 +97,8 @@ def test_behind_a_cliff_the_draws_spread_as_the_prior_and_do_not_heap_up_at_its_
     theta_P = fit_batched(problem).theta_RP[0]
     size = float(NOISE_SIZES[np.argmin(abs(NOISE_SIZES - 0.02))])
     rng = np.random.default_rng(1)
-    draws = draw_posterior(family, cells_of(x_C, log_steps_C), known(size), theta_P, 4000, rng)
+    cells = cells_of(x_C, log_steps_C, log_reference=np.log(largest))
+    draws = draw_posterior(family, cells, known(size), theta_P, 4000, rng)
     knees = np.linspace(-4, 14, 2001)
     off = log_steps_C - np.logaddexp(0, knees[:, None] - x_C)
     # The level is integrated over a grid that holds all of its mass.
@@ -99,6 +107,9 @@ def test_behind_a_cliff_the_draws_spread_as_the_prior_and_do_not_heap_up_at_its_
         stats.t(4).logpdf((off[:, cell, None] - levels) / size) for cell in range(7)
     )
     log_density = logsumexp(log_likelihood, axis=1) + priors_of(family)[0].logpdf(knees)
+    # A hyperbola's knee is B_crit; fewer than e^5.1 examples are less likely the fewer they are.
+    examples = np.minimum(knees + np.log(largest), 5.1)
+    log_density += stats.norm(5.1, 2.2).logpdf(examples)
     running = np.cumsum(np.exp(log_density - log_density.max()))
     knee_R = shapes_of(family, draws.theta_RP, 0.0)[:, 0]
     for share in (0.05, 0.25, 0.5, 0.75, 0.95):

@@ -11,7 +11,12 @@ from scipy import stats
 
 from models_of_scaling.families import FAMILIES
 from models_of_scaling.noise import NOISE_SIZES, NoiseKnowledge, stretch_beyond
-from models_of_scaling.priors import PRIORS
+from models_of_scaling.priors import (
+    CRITICAL_BATCH_SIZE,
+    PRIORS,
+    log_prior_of_critical_batch_size,
+)
+from models_of_scaling.published.fixed_epochs import critical_batch_sizes
 
 sys.path.insert(0, str(Path(__file__).parent))  # the processes look for the module there too
 simulated_studies = importlib.import_module("simulated_studies")
@@ -50,6 +55,21 @@ def test_ninety_percent_of_a_prior_lie_where_its_comment_says(name, low, high):
 def test_a_rise_at_the_centre_of_its_prior_adds_three_percent_to_the_largest_batch_size():
     largest_over_turning = exp(-PRIORS["turning_batch_size"].mean)
     assert exp(largest_over_turning) == pytest.approx(1.03, abs=0.005)
+
+
+def test_small_critical_batch_sizes_are_as_rare_as_among_the_image_tasks_of_mccandlish_2018():
+    rows = [row for row in critical_batch_sizes() if row.unit == "images"]
+    assert len(rows) == 6
+    ranges = [each for row in rows for each in (row.b_crit_start, row.b_crit_average)]
+    logs = np.log([sqrt(each.low * each.high) for each in ranges])
+    assert CRITICAL_BATCH_SIZE.mean == pytest.approx(logs.mean(), abs=0.05)
+    assert CRITICAL_BATCH_SIZE.sd == pytest.approx(logs.std(ddof=1), abs=0.05)
+    # against smaller ones as a normal, against larger ones nothing
+    examples = np.log([1.0, 14.0, 200.0, 1e9])
+    off = np.minimum((examples - 5.1) / 2.2, 0.0)
+    got = log_prior_of_critical_batch_size(examples)
+    np.testing.assert_allclose(got, stats.norm.logpdf(off) - stats.norm.logpdf(0.0), atol=1e-12)
+    assert got[2:].tolist() == [0.0, 0.0]
 
 
 def test_the_priors_of_a_law_are_those_of_what_it_frees():
