@@ -5,144 +5,35 @@ examples; where they lose loss is the critical batch size there, beside the nois
 from steps to target. Without --trials a quick sweep is run first.
 """
 
-import argparse
 import csv
 import io
 import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models_of_scaling.atomic_write import whole_file
 from models_of_scaling.branch_table import CheckpointRow, checkpoint_row, row_cells, table_in_words
-from models_of_scaling.command_line import OneLineParser, run_command
-from models_of_scaling.errors import InputError
+from models_of_scaling.command_line import run_command
 from models_of_scaling.fit_record import FitRecord
 from models_of_scaling.law_fit import FitChoice, fit_laws
-from models_of_scaling.output_file import check_out
 from models_of_scaling.planning.tuned_values import tuned_values
 from models_of_scaling.provenance import collect_provenance
 from models_of_scaling.study_source import TableChoice, choose_trials, read_measurements
 from models_of_scaling.targets import Target
 from models_of_scaling.trials import read_trials
-from surrogate.branching.plan import check_choice, choose_base, plan_branches
+from surrogate.branching.branch_choice import BranchChoice, branch_choice, branch_parser
+from surrogate.branching.plan import choose_base, plan_branches
 from surrogate.run_sweep import SweepFailedError, SweepSettings, run_sweep
-from surrogate.rungs import add_workload_arguments, pop_workload
 from surrogate.training.training_device import device_name
-from surrogate.workload import Workload
-from surrogate.workloads import get_workload
 
 if TYPE_CHECKING:
     from surrogate.branching.plan import BranchPlan, Checkpoint
 
 
-_SEEDS = 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Asked:
-    workload: Workload
-    optimizer: str
-    out: Path
-    trials: Path | None
-    batch_size: int | None
-    max_batch_size: int | None
-    checkpoints: int
-    rules: tuple[str, ...]
-    seeds: int
-    tolerance: float
-    workers: int
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        prog="python -m surrogate.branch", description=(__doc__ or "").splitlines()[0]
-    )
-    add_workload_arguments(parser)
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="of the table and picture"
-    )
-    parser.add_argument(
-        "--trials", type=Path, help="a sweep's folder of trials (default: a quick sweep is run)"
-    )
-    parser.add_argument(
-        "--batch-size", type=int, metavar="B", help="of the base run; one that was tuned"
-    )
-    parser.add_argument(
-        "--max-batch-size",
-        type=int,
-        metavar="B",
-        help="of the branches; checkpoints are multiples of it",
-    )
-    parser.add_argument(
-        "--checkpoints", type=int, default=5, metavar="N", help="of the base run (default: 5)"
-    )
-    parser.add_argument(
-        "--rules",
-        default="linear,sqrt,none",
-        help="how the learning rate goes with the batch size (default: linear,sqrt,none)",
-    )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        metavar="N",
-        help=f"of each branch, at least 3 (default: {_SEEDS}); none of the simulator",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=0.05,
-        metavar="X",
-        help="share of the loss that a branch may lose (default: 0.05)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="processes of the quick sweep (default: all cores)",
-    )
-    return parser
-
-
-def _read(parsed: argparse.Namespace) -> _Asked:
-    arguments = vars(parsed)
-    workload = get_workload(pop_workload(arguments))
-    if workload.engine == "population":
-        arguments["seeds"] = _SEEDS if parsed.seeds is None else parsed.seeds
-        if parsed.seeds < 3:
-            raise InputError(
-                f"--seeds {parsed.seeds} must be at least 3: the interval is from them"
-            )
-    elif parsed.seeds is None:
-        arguments["seeds"] = 0
-    else:
-        raise InputError(
-            f"--seeds {parsed.seeds}: {workload.name} gives expected losses, which have no seeds"
-        )
-    arguments["rules"] = tuple(rule.strip() for rule in arguments["rules"].split(","))
-    check_choice(checkpoints=parsed.checkpoints, rules=arguments["rules"])
-    if parsed.max_batch_size is not None and parsed.max_batch_size < 2:
-        raise InputError(f"--max-batch-size {parsed.max_batch_size} must be at least 2")
-    if parsed.max_batch_size is not None and parsed.max_batch_size > workload.max_batch_size:
-        raise InputError(
-            f"--max-batch-size {parsed.max_batch_size} must be at most {workload.max_batch_size} "
-            f"({workload.name})"
-        )
-    if parsed.workers < 0:
-        raise InputError(f"--workers {parsed.workers} must be at least 1")
-    check_out(parsed.out, is_folder=True)
-    if not arguments["tolerance"] > 0:
-        raise InputError(f"--tolerance {arguments['tolerance']:g} must be positive")
-    if workload.check_data is not None:
-        workload.check_data()
-    return _Asked(workload=workload, **arguments)
-
-
-def branch(asked: _Asked) -> tuple[FitRecord, "BranchPlan", "list[Checkpoint]"]:
+def branch(asked: BranchChoice) -> tuple[FitRecord, "BranchPlan", "list[Checkpoint]"]:
     """Fit steps to target, choose the base run, and train it and its branches.
 
     Args:
@@ -183,7 +74,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _simulate(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[Checkpoint]":
+def _simulate(asked: BranchChoice, base_batch_size: int, plan: "BranchPlan") -> "list[Checkpoint]":
     from surrogate.branching.simulated_runs import SimulatedBranches
     from surrogate.simulator.methods import METHODS
 
@@ -197,7 +88,7 @@ def _simulate(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[
     return simulated.run(_say)
 
 
-def _train(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[Checkpoint]":
+def _train(asked: BranchChoice, base_batch_size: int, plan: "BranchPlan") -> "list[Checkpoint]":
     # torch, and the data, are loaded when all arguments have been found good.
     from fullscale.optimizers.registry import get_update_rule
     from surrogate.branching.runs import run_branches
@@ -220,7 +111,7 @@ def _train(asked: _Asked, base_batch_size: int, plan: "BranchPlan") -> "list[Che
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    asked = _read(_parser().parse_args(argv))
+    asked = branch_choice(branch_parser((__doc__ or "").splitlines()[0]).parse_args(argv))
     try:
         fit, plan, checkpoints = branch(asked)
     except SweepFailedError as error:

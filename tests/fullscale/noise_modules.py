@@ -1,9 +1,18 @@
 """Lightning modules, of users who know nothing of ours, for the tests of the noise scale."""
 
+import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+# Lightning's hints about loaders and logging are no concern of these runs.
+WITHOUT_HINTS = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
+    pytest.mark.filterwarnings("ignore:.*litlogger.*"),
+]
 
 
 class Planted(LightningModule):

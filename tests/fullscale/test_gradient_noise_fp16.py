@@ -5,17 +5,12 @@ import pytest
 import torch
 from fit_callbacks import ScaleLosses
 from lightning.pytorch import LightningModule
-from noise_modules import loader, quiet_trainer
+from noise_modules import WITHOUT_HINTS, loader, quiet_trainer
 from torch import nn
 
 from fullscale.callbacks.gradient_noise import GradientNoiseScale
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
-    pytest.mark.filterwarnings("ignore:.*litlogger.*"),
-]
+pytestmark = WITHOUT_HINTS
 SIZE, STEPS = 16, 16
 
 

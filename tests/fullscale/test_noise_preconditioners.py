@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from noise_modules import Planted, loader, quiet_trainer
+from noise_modules import WITHOUT_HINTS, Planted, loader, quiet_trainer
 
 from fullscale.callbacks.gradient_noise import GradientNoiseScale
 from fullscale.gradient_noise.preconditioners import lars_numbers
@@ -14,12 +14,7 @@ from fullscale.optimizers.rule_optimizer import RuleOptimizer
 from fullscale.optimizers.update_rule import TensorTraits
 from models_of_scaling.errors import InputError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
-    pytest.mark.filterwarnings("ignore:.*litlogger.*"),
-]
+pytestmark = WITHOUT_HINTS
 STEPS, SIZE = 16, 5
 DATA = torch.randn(STEPS * 4 * SIZE, 10, generator=torch.Generator().manual_seed(1)) + 0.3
 

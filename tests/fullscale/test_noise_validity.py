@@ -2,17 +2,12 @@
 
 import pytest
 import torch
-from noise_modules import Planted, SmallNetwork, loader, pictures, quiet_trainer
+from noise_modules import WITHOUT_HINTS, Planted, SmallNetwork, loader, pictures, quiet_trainer
 
 from fullscale.callbacks.gradient_noise import GradientNoiseScale
 from models_of_scaling.errors import InputError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*is smaller than the logging interval"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),
-    pytest.mark.filterwarnings("ignore:.*litlogger.*"),
-]
+pytestmark = WITHOUT_HINTS
 STEPS, SIZE = 16, 5
 
 

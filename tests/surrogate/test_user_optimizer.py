@@ -1,3 +1,5 @@
+"""An update rule of one's own in a sweep: the page's example, found, refused, run."""
+
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
